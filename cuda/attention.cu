@@ -1,0 +1,74 @@
+// attention: out[t, h] = softmax(scale * q[t, h] . K) V over the row's own sequence, causal; head h reads kv head h / (H / Hkv);
+// window > 0: only the last `window` positions, the row's own included.
+//
+// Layouts: q, out [T, H, Dh] bf16 or f32; K, V as kv_cache.h says; position p of sequence s lies in chunk
+// chunk_ids[chunk_offsets[s] + p / C] at offset p % C.
+// Preconditions: Dh even, at most 256; H a multiple of Hkv; K and V of every visible position are in the cache.
+//
+// Kernels, each taking the rows it suits: kernels/attention_decode.cu splits one row's KV length over blocks and is bound by reading
+// K and V once per head group; kernels/attention_mma.cu (bfloat16, tensor cores) and kernels/attention_prefill.cu (anything, float32)
+// reuse a tile of K and V for a tile of rows. Steps of few rows launch the first alone; longer ones launch it for the sequences with a
+// single row and one of the others for the rest.
+#include <algorithm>
+
+#include "cuda/attention.h"
+
+namespace bolide {
+namespace {
+
+constexpr int kMaxSplits = 64;
+
+int log2_or_minus_one(int32_t v) {
+  int shift = 0;
+  while ((int64_t{1} << shift) < v) ++shift;
+  return (int64_t{1} << shift) == v ? shift : -1;
+}
+
+}  // namespace
+
+SplitPlan split_plan(int multiprocessors, int32_t rows, int32_t heads, int32_t kv_heads) {
+  const int group = heads / kv_heads;
+  SplitPlan plan{};
+  plan.block_heads = group >= 3 ? 4 : group;
+  plan.head_groups = (group + plan.block_heads - 1) / plan.block_heads;
+  const int64_t units = static_cast<int64_t>(rows) * kv_heads * plan.head_groups;
+  plan.splits = static_cast<int32_t>(std::clamp<int64_t>((2 * multiprocessors + units - 1) / std::max<int64_t>(units, 1), 1, kMaxSplits));
+  return plan;
+}
+
+AttentionScratch attention_scratch(int multiprocessors, int32_t rows, int32_t heads, int32_t kv_heads, int32_t head_dim) {
+  const SplitPlan plan = split_plan(multiprocessors, rows, heads, kv_heads);
+  const size_t units = static_cast<size_t>(rows) * kv_heads * plan.head_groups;
+  // units * splits is at most this for any smaller number of rows too.
+  const size_t blocks = units + 2 * static_cast<size_t>(multiprocessors);
+  return {blocks * plan.block_heads * (head_dim + 2) * sizeof(float), units * sizeof(int32_t)};
+}
+
+void cuda_attention(CudaContext& context, const AttentionArgs& args) {
+  const CudaSite site{"attention", args.layer};
+  AttentionParameters p{};
+  p.q = args.q.data;
+  p.out = args.out.data;
+  p.activations = args.q.dtype;
+  p.kv = kv_view(*args.kv);
+  p.in = *args.in;
+  p.scale_log2 = args.scale * 1.4426950408889634f;
+  p.window = args.window;
+  p.layer = args.layer;
+  p.heads = args.heads;
+  p.kv_heads = args.kv_heads;
+  p.head_dim = args.head_dim;
+  p.chunk_shift = log2_or_minus_one(p.kv.chunk_tokens);
+  require_contract(args.q.dtype == args.out.dtype, "q and the output differ in dtype", site);
+  require_contract(args.heads % args.kv_heads == 0 && args.head_dim % 2 == 0 && args.head_dim <= 256, "head shape", site);
+
+  if (context.capacity.tokens <= kFewRows) {
+    attention_decode(context, p, context.capacity.tokens, false, site);
+  } else {
+    attention_decode(context, p, context.capacity.sequences, true, site);
+    if (context.capacity.tokens <= context.capacity.sequences) return;
+    attention_mma_fits(p) ? attention_mma(context, p, site) : attention_prefill(context, p, site);
+  }
+}
+
+}  // namespace bolide

@@ -1,0 +1,88 @@
+// The two attention kernels and what they share. attention.cu decides which runs.
+#pragma once
+
+#include "cuda/check.h"
+#include "cuda/context.h"
+
+namespace bolide {
+
+struct AttentionParameters {
+  const void* q;  // [T, H, Dh]
+  void* out;      // [T, H, Dh]
+  DType activations;
+  KvView kv;
+  StepInputs in;
+  float scale_log2;  // scale * log2(e): scores are kept in the log2 domain
+  int32_t window, layer, heads, kv_heads, head_dim;
+  int32_t chunk_shift;  // log2(C), or -1 where C is no power of two
+};
+
+#if defined(__CUDACC__)
+// Chunk and offset of a position of sequence s.
+struct KvPlace {
+  int chunk, offset;
+};
+__device__ inline KvPlace kv_place(const AttentionParameters& p, const int32_t* chunks, int position) {
+  if (p.chunk_shift >= 0) return {chunks[position >> p.chunk_shift], position & (p.kv.chunk_tokens - 1)};
+  const int index = position / p.kv.chunk_tokens;
+  return {chunks[index], position - index * p.kv.chunk_tokens};
+}
+// First position that the row at `position` sees.
+__device__ inline int first_visible(const AttentionParameters& p, int position) {
+  return p.window > 0 ? max(0, position + 1 - p.window) : 0;
+}
+
+struct Tile {
+  int sequence, first_row, rows;  // rows == 0: no such tile
+};
+
+// Tiles of kRows rows are dealt to the sequences with at least two rows, in order. Called by whole warps; every lane gets the result.
+template <int kRows>
+__device__ Tile find_tile(const StepInputs& in, int index) {
+  const int lane = threadIdx.x & 31, sequences = in.counts->sequences;
+  for (int base = 0; base < sequences; base += 32) {
+    const int s = base + lane;
+    int rows = 0, first = 0;
+    if (s < sequences) {
+      first = in.query_offsets[s];
+      rows = in.query_offsets[s + 1] - first;
+    }
+    const int tiles = rows > 1 ? (rows + kRows - 1) / kRows : 0;
+    int before = tiles;
+#pragma unroll
+    for (int offset = 1; offset < 32; offset <<= 1) {
+      const int left = __shfl_up_sync(0xffffffffu, before, offset);
+      if (lane >= offset) before += left;
+    }
+    before -= tiles;  // exclusive prefix
+    const unsigned owner = __ballot_sync(0xffffffffu, index >= before && index < before + tiles);
+    if (owner) {
+      const int source = __ffs(owner) - 1;
+      const int skipped = (index - __shfl_sync(0xffffffffu, before, source)) * kRows;
+      return {base + source, __shfl_sync(0xffffffffu, first, source) + skipped,
+              min(kRows, __shfl_sync(0xffffffffu, rows, source) - skipped)};
+    }
+    index -= __shfl_sync(0xffffffffu, before + tiles, 31);
+  }
+  return {0, 0, 0};
+}
+#endif
+
+// How a set of rows is spread over blocks by the split kernel.
+struct SplitPlan {
+  int32_t block_heads;  // query heads of one kv head that a block takes at once: 1, 2 or 4
+  int32_t head_groups;  // blocks per kv head
+  int32_t splits;       // blocks per row and head group at most
+};
+SplitPlan split_plan(int multiprocessors, int32_t rows, int32_t heads, int32_t kv_heads);
+
+// Rows one by one, the KV length split over blocks. single_rows: only sequences with exactly one row, one grid slice per sequence
+// (rows = capacity in sequences); otherwise every row (rows = capacity in tokens).
+void attention_decode(CudaContext& context, const AttentionParameters& p, int32_t rows, bool single_rows, const CudaSite& site);
+// Tiles of query rows, of sequences with at least two rows.
+void attention_prefill(CudaContext& context, const AttentionParameters& p, const CudaSite& site);
+// The same on the tensor cores, where the dtypes and the head size suit.
+bool attention_mma_fits(const AttentionParameters& p);
+void attention_mma(CudaContext& context, const AttentionParameters& p, const CudaSite& site);
+
+}  // namespace bolide

@@ -1,0 +1,92 @@
+// Inside the CUDA backend: what every op's launcher gets besides its arguments. C++17 without backend/backend.h, so that .cu files
+// include it. One file per op: embed.cu, norm_qkv.cu, attention.cu, project_add.cu, norm_gate_up.cu, logits.cu, sample.cu.
+//
+// A launcher enqueues its kernels on context.stream and returns; it never waits. Launch geometry follows context.capacity, never
+// the step's lengths: kernels read those from StepInputs.counts and leave early, so that a step can be captured once and replayed.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backend/ops.h"
+
+namespace bolide {
+
+class CublasLt;
+
+// Steps of at most this many rows take the memory-bound product kernel (gemv.cu), longer ones cuBLASLt.
+constexpr int kFewRows = 8;
+// Rows of every matrix (and of product operands) are padded with zeros to a multiple of this many elements.
+constexpr int64_t kRowPad = 8;
+constexpr int64_t padded_columns(int64_t columns) { return (columns + kRowPad - 1) / kRowPad * kRowPad; }
+
+// A prepared matrix as kernels see it: row-major [rows, columns], row n at data + n * stride elements, 256-byte aligned,
+// elements columns .. stride - 1 of each row are zero.
+struct MatrixView {
+  const void* data;
+  DType dtype;
+  int64_t rows, columns, stride;
+};
+MatrixView matrix_view(const Matrix& matrix);  // matrix.cpp
+
+// K and V as kernels see them; kv_cache.h states the layout.
+struct KvView {
+  void* data;
+  DType dtype;
+  int32_t chunks, kv_heads, chunk_tokens, head_dim;
+};
+KvView kv_view(const KvCache& cache);  // kv_cache.cpp
+
+// Faults that only the device can see. Kernels write the first one into host-mapped memory; Backend::sync and download throw it.
+struct DeviceFault {
+  enum Code : int32_t { none, nan_logits, infinite_logits, nothing_to_draw, bad_token, bad_slot };
+  int32_t code;
+  int32_t row;
+  int32_t value;  // the offending id or slot
+};
+
+// Scratch memory of the ops, grown by reserve() only, so that its addresses hold as long as a captured step lives.
+struct CudaScratch {
+  void* operand = nullptr;  // [T or R, max K padded] left operands of products, at most 4 bytes an element
+  size_t operand_bytes = 0;
+  float* row_scale = nullptr;  // [T or R] powers of two that float16 operands were divided by
+  float* product = nullptr;    // [T, max N] f32 products before their epilogue
+  size_t product_bytes = 0;
+  float* widened = nullptr;  // rows of a 16-bit matrix as f32, for float32 products
+  size_t widened_bytes = 0;
+  float* attention = nullptr;  // partial (m, l, o) of split attention, see attention_decode.cu
+  size_t attention_bytes = 0;
+  int32_t* arrivals = nullptr;  // zero between launches
+  size_t arrivals_bytes = 0;
+  float* sampling = nullptr;  // [R, V] logits after penalties, bias and masks
+  size_t sampling_bytes = 0;
+};
+
+struct CudaContext {
+  int device = 0;
+  int multiprocessors = 0;
+  cudaStream_t stream = nullptr;
+  DType activations = DType::bf16;  // of q, attention output and MLP buffers; f32 keeps all arithmetic in float32
+  StepCapacity capacity;            // of the step under way
+  CudaScratch scratch;
+  DeviceFault* fault = nullptr;  // host-mapped
+  CublasLt* cublas = nullptr;
+};
+
+void cuda_embed(CudaContext& context, const EmbedArgs& args);
+void cuda_norm_qkv(CudaContext& context, const NormQkvArgs& args);
+void cuda_attention(CudaContext& context, const AttentionArgs& args);
+void cuda_project_add(CudaContext& context, const ProjectAddArgs& args);
+void cuda_norm_gate_up(CudaContext& context, const NormGateUpArgs& args);
+void cuda_logits(CudaContext& context, const LogitsArgs& args);
+void cuda_sample(CudaContext& context, const SampleArgs& args);
+
+// Scratch that attention needs for a capacity (attention.cu).
+struct AttentionScratch {
+  size_t partial_bytes, arrival_bytes;
+};
+AttentionScratch attention_scratch(int multiprocessors, int32_t rows, int32_t heads, int32_t kv_heads, int32_t head_dim);
+
+}  // namespace bolide

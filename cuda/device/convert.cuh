@@ -1,0 +1,63 @@
+// Element types on the device: exact widening to float32, rounding to nearest even, 8 elements at a time.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include "core/dtype.h"
+
+namespace bolide {
+
+__device__ inline float to_float(float v) { return v; }
+__device__ inline float to_float(__half v) { return __half2float(v); }
+__device__ inline float to_float(__nv_bfloat16 v) { return __bfloat162float(v); }
+
+template <class T>
+__device__ inline T from_float(float v);
+template <>
+__device__ inline float from_float<float>(float v) {
+  return v;
+}
+template <>
+__device__ inline __half from_float<__half>(float v) {
+  return __float2half_rn(v);
+}
+template <>
+__device__ inline __nv_bfloat16 from_float<__nv_bfloat16>(float v) {
+  return __float2bfloat16_rn(v);
+}
+
+// N consecutive elements as they lie in memory, in as few loads as their alignment (N * sizeof(T)) permits.
+template <class T, int N>
+struct alignas(sizeof(T) * N > 16 ? 16 : sizeof(T) * N) Pack {
+  T v[N];
+  __device__ void zero() {
+#pragma unroll
+    for (int i = 0; i < N; ++i) v[i] = from_float<T>(0.0f);
+  }
+};
+
+template <class T>
+struct TypeTag {
+  using type = T;
+};
+
+// Calls f(TypeTag<T>) with the device type of a dtype.
+template <class F>
+void with_type(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::f32:
+      return f(TypeTag<float>{});
+    case DType::f16:
+      return f(TypeTag<__half>{});
+    case DType::bf16:
+      return f(TypeTag<__nv_bfloat16>{});
+  }
+}
+// The same for activations, which are bf16 or f32.
+template <class F>
+void with_activation_type(DType dtype, F&& f) {
+  dtype == DType::bf16 ? f(TypeTag<__nv_bfloat16>{}) : f(TypeTag<float>{});
+}
+
+}  // namespace bolide

@@ -1,0 +1,55 @@
+// norm_gate_up: n = rmsnorm(x) * norm; out = activation(n * Wgate^T + bg) * (n * Wup^T + bu).
+//
+// Layouts: x [T, D] f32; W [2 F, D], gate rows, then up rows; bias [2 F] f32 or null; out [T, F] bf16 or f32.
+// Few rows: one kernel (gemv.cu), in which each block makes the norm for itself and a warp a gate and its up. Many rows: norm_operand,
+// the product into f32 scratch [T, 2 F], and the epilogue here, a thread per output.
+// Bytes moved: the matrix once, + per row D * 4 + 2 F * 8 + F * size.
+#include "cuda/device/activate.cuh"
+#include "cuda/device/convert.cuh"
+#include "cuda/device/launch.h"
+#include "cuda/product.h"
+
+namespace bolide {
+namespace {
+
+constexpr int kThreads = 256;
+
+template <class Out>
+__global__ void __launch_bounds__(kThreads)
+    gate_up_epilogue_kernel(const float* product, int64_t stride, const float* row_scale, const float* bias, GatedActivation activation,
+                            Out* out, int32_t mlp, const int32_t* count) {
+  const int row = blockIdx.y, i = blockIdx.x * kThreads + threadIdx.x;
+  if (row >= *count || i >= mlp) return;
+  const float scale = row_scale ? row_scale[row] : 1.0f;
+  const float gate = product[row * stride + i] * scale + (bias ? bias[i] : 0.0f);
+  const float up = product[row * stride + mlp + i] * scale + (bias ? bias[mlp + i] : 0.0f);
+  out[static_cast<int64_t>(row) * mlp + i] = from_float<Out>(activate(activation, gate) * up);
+}
+
+}  // namespace
+
+void cuda_norm_gate_up(CudaContext& context, const NormGateUpArgs& args) {
+  const CudaSite site{"norm_gate_up", args.layer};
+  const MatrixView weight = matrix_view(*args.gate_up);
+  const Rows rows{context.capacity.tokens, &args.in->counts->tokens};
+  require_contract(weight.rows == 2 * static_cast<int64_t>(args.mlp) && weight.columns == args.hidden, "the matrix is not [2 F, D]", site);
+  if (norm_gemv_fits(context, weight, rows)) {
+    norm_gemv_gated(context, {args.x, args.norm, args.norm_eps, nullptr}, weight, args.bias, args.activation, args.out, rows, site);
+    return;
+  }
+  const int64_t stride = padded_columns(weight.rows);
+  require_contract(static_cast<size_t>(rows.capacity) * stride * sizeof(float) <= context.scratch.product_bytes,
+                   "reserve() was not called for this many rows", site);
+
+  const Operand n = norm_operand(context, args.x, args.norm, args.norm_eps, args.hidden, weight, rows, nullptr, site);
+  product(context, n, weight, context.scratch.product, stride, false, nullptr, rows, site);
+
+  const dim3 grid((args.mlp + kThreads - 1) / kThreads, rows.capacity);
+  with_activation_type(args.out.dtype, [&](auto tag) {
+    using Out = typename decltype(tag)::type;
+    launch(site, gate_up_epilogue_kernel<Out>, grid, dim3(kThreads), 0, context.stream, context.scratch.product, stride, n.row_scale,
+           args.bias, args.activation, static_cast<Out*>(args.out.data), args.mlp, rows.count);
+  });
+}
+
+}  // namespace bolide

@@ -1,0 +1,284 @@
+// sample: one token (or the target's log-probability) per logits row: penalties and bias, then temperature, top-k, top-p, min-p in
+// that order, then the Gumbel-max draw over what is left: argmax of logit / T - log(-log u), u = sampling_uniform(id).
+//
+// Layouts: logits [R, V] f32, unchanged; scratch [R, V] f32 for the processed logits; out [R] SampledToken.
+// Filters as transformers has them: top-k keeps every value tied with the k-th; top-p keeps the most probable ids until their sum
+// reaches p, at least one, ties by the lowest id; min-p keeps what is at least min_p times as probable as the best.
+// Log-probabilities are those of the unmodified logits, their sum taken in double precision.
+// A row with a NaN or without a finite maximum is reported as a fault, its id is -1.
+// u has 23 bits, so the Gumbel term lies in [-2.812, 16.636]: what is more than kReach below the best cannot win and draws nothing.
+// A block of 1,024 threads does a row in passes: one for greedy, one more for log-probabilities, two for a draw, four for each of top-k,
+// top-p and top-N.
+// Bytes moved: V * 4 a pass, from the L2 cache after the first.
+#include "core/philox.h"
+#include "cuda/context.h"
+#include "cuda/device/fault.cuh"
+#include "cuda/device/launch.h"
+#include "cuda/device/reduce.cuh"
+#include "cuda/device/select.cuh"
+
+namespace bolide {
+namespace {
+
+constexpr int kThreads = kSelectThreads;
+constexpr float kReach = 19.5f;
+constexpr float kMassOne = 1099511627776.0f;  // 2^40: probabilities as integers, relative to the most probable id
+
+struct Best {
+  float value;
+  int id;
+};
+struct BetterOf {
+  __device__ Best operator()(const Best& a, const Best& b) const {
+    if (a.value > b.value) return a;
+    if (b.value > a.value) return b;
+    return a.id < b.id ? a : b;
+  }
+};
+// Warp shuffles move words; a Best is two of them.
+__device__ Best block_best(Best v) {
+  __shared__ Best partial[32];
+  const BetterOf better;
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+#pragma unroll
+  for (int offset = 16; offset > 0; offset >>= 1)
+    v = better(v, {__shfl_xor_sync(0xffffffffu, v.value, offset), __shfl_xor_sync(0xffffffffu, v.id, offset)});
+  __syncthreads();
+  if (lane == 0) partial[warp] = v;
+  __syncthreads();
+  Best all = partial[0];
+  for (int i = 1; i < kThreads / 32; ++i) all = better(all, partial[i]);
+  return all;
+}
+
+struct Row {
+  const float* logits;
+  float* scratch;
+  int vocab;
+  SamplingSpec spec;
+};
+
+// Calls f(i, logits[i]) for the thread's share of the row, with several loads under way at once.
+template <class F>
+__device__ void for_each_logit(const Row& r, F&& f) {
+  if (r.vocab % 4 == 0) {
+    const float4* four = reinterpret_cast<const float4*>(r.logits);
+#pragma unroll 8
+    for (int i = threadIdx.x; i < r.vocab / 4; i += kThreads) {
+      const float4 v = four[i];
+      f(4 * i, v.x), f(4 * i + 1, v.y), f(4 * i + 2, v.z), f(4 * i + 3, v.w);
+    }
+  } else {
+#pragma unroll 8
+    for (int i = threadIdx.x; i < r.vocab; i += kThreads) f(i, r.logits[i]);
+  }
+}
+
+struct RowTop {
+  float value;   // of the whole row
+  Best allowed;  // of the ids that may be drawn
+  int nan_id;    // -1: none
+};
+__device__ RowTop row_top(const Row& r, int allowed) {
+  float top = -INFINITY;
+  Best best{-INFINITY, INT_MAX};
+  int nan_id = -1;
+  for_each_logit(r, [&](int i, float v) {
+    if (isnan(v)) nan_id = i;
+    top = fmaxf(top, v);
+    // A thread's ids rise, so the first of equals stays.
+    if (i < allowed && (v > best.value || best.id == INT_MAX)) best = {v, i};
+  });
+  RowTop result;
+  result.nan_id = block_reduce(nan_id, [](int a, int b) { return max(a, b); });
+  result.value = block_max(top);
+  result.allowed = block_best(best);
+  return result;
+}
+
+__device__ double log_sum_exp(const Row& r, float top) {
+  double sum = 0.0;
+  for_each_logit(r, [&](int, float v) { sum += expf(v - top); });
+  sum = block_reduce(sum, [](double a, double b) { return a + b; });
+  return static_cast<double>(top) + log(sum);
+}
+
+// The n most probable ids, most probable first, ties by the lowest id.
+__device__ void write_top(const Row& r, double normaliser, SampledToken& out, SelectShared& s) {
+  __shared__ Best list[kMaxTopLogprobs];
+  __shared__ int filled;
+  const int n = max(0, min(min(r.spec.top_logprobs, kMaxTopLogprobs), r.vocab));
+  if (threadIdx.x == 0) out.top_count = n, filled = 0;
+  if (n <= 0) return;
+  const auto bits_of = [&](int i) { return ordered_bits(r.logits[i]); };
+  const Selected edge = select_from_top(
+      r.vocab, n, [&](int i) { return r.logits[i]; }, [](int) { return 1ull; }, s);
+  const int last_tie = lowest_ids_cutoff(
+      r.vocab, n - edge.above, [&](int i) { return bits_of(i) == edge.bits; }, s);
+  for (int i = threadIdx.x; i < r.vocab; i += kThreads) {
+    const uint32_t bits = bits_of(i);
+    if (bits > edge.bits || (bits == edge.bits && i <= last_tie)) list[atomicAdd(&filled, 1)] = {r.logits[i], i};
+  }
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  const BetterOf better;
+  for (int i = 0; i < n; ++i) {
+    int best = i;
+    for (int j = i + 1; j < n; ++j) {
+      if (better(list[j], list[best]).id == list[j].id) best = j;
+    }
+    const Best chosen = list[best];
+    list[best] = list[i];
+    out.top_ids[i] = chosen.id;
+    out.top_logprobs[i] = static_cast<float>(static_cast<double>(chosen.value) - normaliser);
+  }
+}
+
+// scratch = logits with penalties and bias, -inf for ids that must not be drawn.
+__device__ void write_processed(const Row& r, const StepInputs& in, int row, int allowed) {
+  const SamplingSpec& spec = r.spec;
+  for_each_logit(r, [&](int i, float v) { r.scratch[i] = i < allowed ? v : -INFINITY; });
+  __syncthreads();
+  for (int i = in.seen_offsets[row] + threadIdx.x; i < in.seen_offsets[row + 1]; i += kThreads) {
+    const SeenToken token = in.seen[i];
+    if (token.id < 0 || token.id >= r.vocab) continue;
+    float v = r.scratch[token.id];
+    v = v > 0.0f ? v / spec.repetition_penalty : v * spec.repetition_penalty;
+    if (token.output_count > 0) v -= spec.presence_penalty + spec.frequency_penalty * static_cast<float>(token.output_count);
+    r.scratch[token.id] = v;
+  }
+  __syncthreads();
+  for (int i = in.bias_offsets[row] + threadIdx.x; i < in.bias_offsets[row + 1]; i += kThreads) {
+    const LogitBias bias = in.biases[i];
+    if (bias.id >= 0 && bias.id < r.vocab) atomicAdd(r.scratch + bias.id, bias.bias);
+  }
+  __syncthreads();
+}
+
+// What is left after the filters: values above `bits`, and those equal to it with ids up to `last_tie`.
+struct Kept {
+  uint32_t bits = 0;
+  int last_tie = INT_MAX;
+  float minimum_weight = 0.0f;  // of min-p, relative to the best
+};
+
+__device__ inline float tempered(const Row& r, int i) { return r.scratch[i] / r.spec.temperature; }
+__device__ inline bool holds(const Kept& kept, uint32_t bits, int i) {
+  return bits > kept.bits || (bits == kept.bits && i <= kept.last_tie);
+}
+
+__device__ Kept filter(const Row& r, float top, SelectShared& s) {
+  Kept kept;
+  const auto value = [&](int i) { return tempered(r, i); };
+  if (r.spec.top_k > 0 && r.spec.top_k < r.vocab)
+    kept.bits = select_from_top(
+                    r.vocab, r.spec.top_k, value, [](int) { return 1ull; }, s)
+                    .bits;
+  if (r.spec.top_p < 1.0f) {
+    const auto mass = [&](int i) -> unsigned long long {
+      const float v = tempered(r, i);
+      return holds(kept, ordered_bits(v), i) ? static_cast<unsigned long long>(expf(v - top) * kMassOne) : 0;
+    };
+    unsigned long long total = 0;
+    for (int i = threadIdx.x; i < r.vocab; i += kThreads) total += mass(i);
+    total = block_reduce(total, [](unsigned long long a, unsigned long long b) { return a + b; });
+    const auto target = max(1ull, static_cast<unsigned long long>(ceil(static_cast<double>(r.spec.top_p) * static_cast<double>(total))));
+    const Selected edge = select_from_top(r.vocab, target, value, mass, s);
+    const auto at_edge = [&](int i) { return ordered_bits(tempered(r, i)) == edge.bits; };
+    int ties = 0, tied_id = INT_MAX;
+    for (int i = threadIdx.x; i < r.vocab; i += kThreads) {
+      if (at_edge(i)) ++ties, tied_id = i;
+    }
+    ties = block_reduce(ties, [](int a, int b) { return a + b; });
+    tied_id = block_reduce(tied_id, [](int a, int b) { return min(a, b); });
+    kept.bits = edge.bits;
+    kept.last_tie = INT_MAX;
+    if (ties > 1) {
+      const unsigned long long each = mass(tied_id), wanted = (target - edge.above + each - 1) / each;
+      kept.last_tie = lowest_ids_cutoff(r.vocab, min(wanted, static_cast<unsigned long long>(ties)), at_edge, s);
+    }
+  }
+  kept.minimum_weight = r.spec.min_p;
+  return kept;
+}
+
+__device__ int draw(const Row& r, const Kept& kept, float top) {
+  Best best{-INFINITY, INT_MAX};
+  const BetterOf better;
+  for (int first = threadIdx.x * 4; first < r.vocab; first += kThreads * 4) {
+    Philox4 block{};
+    bool drawn = false;  // four neighbouring ids share a block of random numbers
+    for (int i = first; i < min(first + 4, r.vocab); ++i) {
+      const float v = tempered(r, i);
+      if (v < top - kReach || !holds(kept, ordered_bits(v), i)) continue;
+      if (v != top && expf(v - top) < kept.minimum_weight) continue;
+      if (!drawn) block = philox4x32(r.spec.seed, (static_cast<uint64_t>(r.spec.position) << 32) | (i >> 2), r.spec.sequence);
+      drawn = true;
+      best = better(best, {v - logf(-logf(uniform_open(block.v[i & 3]))), i});
+    }
+  }
+  return block_best(best).id;
+}
+
+__device__ Best greedy(const float* values, int count) {
+  Best best{-INFINITY, INT_MAX};
+  const BetterOf better;
+  for (int i = threadIdx.x; i < count; i += kThreads) best = better(best, {values[i], i});
+  return block_best(best);
+}
+// NaN compares false with everything and so never becomes the best.
+__device__ inline int valid_id(const Best& best) { return best.value > -INFINITY ? best.id : -1; }
+
+// The id to draw; -1 where penalties and biases leave none. best: of the unmodified logits.
+__device__ int choose(const Row& r, const StepInputs& in, int row, int allowed, Best best, SelectShared& s) {
+  const bool modified = in.seen_offsets[row + 1] > in.seen_offsets[row] || in.bias_offsets[row + 1] > in.bias_offsets[row];
+  if (!(r.spec.temperature > 0.0f) && !modified) return valid_id(best);
+  write_processed(r, in, row, allowed);
+  if (modified) best = greedy(r.scratch, allowed);
+  const float top = best.value / r.spec.temperature;
+  // A quotient that overflows stands for the limit of temperature 0.
+  if (!(r.spec.temperature > 0.0f) || !isfinite(top)) return valid_id(best);
+  return draw(r, filter(r, top, s), top);
+}
+
+__global__ void __launch_bounds__(kThreads) sample_kernel(SampleArgs a, StepInputs in, float* scratch, DeviceFault* fault) {
+  extern __shared__ unsigned char shared[];
+  SelectShared& s = *reinterpret_cast<SelectShared*>(shared);
+  const int row = blockIdx.x;
+  if (row >= in.counts->logit_rows) return;
+  const int64_t base = static_cast<int64_t>(row) * a.vocab;
+  const Row r{a.logits + base, scratch + base, a.vocab, in.sampling[row]};
+  SampledToken& out = a.out[row];
+  const SamplingSpec& spec = r.spec;
+
+  for (int i = threadIdx.x; i < static_cast<int>(sizeof(SampledToken) / 4); i += kThreads) reinterpret_cast<int32_t*>(&out)[i] = 0;
+  const int allowed = spec.allowed_vocab > 0 ? min(spec.allowed_vocab, r.vocab) : r.vocab;
+  const RowTop top = row_top(r, allowed);
+  const bool broken = top.nan_id >= 0 || isinf(top.value);
+  int id = broken ? -1 : spec.target;
+  int32_t fault_code = top.nan_id >= 0 ? DeviceFault::nan_logits : DeviceFault::infinite_logits;
+  if (!broken && id < 0) {
+    id = choose(r, in, row, allowed, top.allowed, s);
+    fault_code = DeviceFault::nothing_to_draw;
+  }
+  if (threadIdx.x == 0) {
+    out.id = id;
+    if (id < 0) report_fault(fault, fault_code, row, top.nan_id);
+  }
+  if (id < 0 || (spec.target < 0 && spec.top_logprobs < 0)) return;
+  const double normaliser = log_sum_exp(r, top.value);
+  if (threadIdx.x == 0) out.logprob = static_cast<float>(static_cast<double>(r.logits[id]) - normaliser);
+  write_top(r, normaliser, out, s);
+}
+
+}  // namespace
+
+void cuda_sample(CudaContext& context, const SampleArgs& args) {
+  const CudaSite site{"sample"};
+  const size_t needed = static_cast<size_t>(context.capacity.logit_rows) * args.vocab * sizeof(float);
+  require_contract(needed <= context.scratch.sampling_bytes, "reserve() was not called for this many rows", site);
+  launch(site, sample_kernel, dim3(context.capacity.logit_rows), dim3(kThreads), sizeof(SelectShared), context.stream, args, *args.in,
+         context.scratch.sampling, context.fault);
+}
+
+}  // namespace bolide

@@ -1,0 +1,55 @@
+# Distribution packages as imported targets under one prefix, whatever form (CMake config, pkg-config, plain header) they come in.
+# scripts/install-deps.sh installs all of them.
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+if(BOLIDE_STATIC_DEPS)
+  include(carried)
+endif()
+
+# bolide_pkg(name module): bolide::name for a library that pkg-config knows.
+function(bolide_pkg target module)
+  pkg_check_modules(${target} REQUIRED IMPORTED_TARGET GLOBAL ${module})
+  if(BOLIDE_STATIC_DEPS)
+    bolide_carry_libraries(libraries ${${target}_LINK_LIBRARIES})
+    set_target_properties(PkgConfig::${target} PROPERTIES INTERFACE_LINK_LIBRARIES "${libraries}")
+  endif()
+  add_library(bolide::${target} ALIAS PkgConfig::${target})
+endfunction()
+
+# bolide_library(name header library): bolide::name for a library that is found by its files.
+function(bolide_library target header library)
+  find_path(${target}_INCLUDE_DIR ${header} REQUIRED)
+  find_library(${target}_LIBRARY ${library} REQUIRED)
+  set(libraries ${${target}_LIBRARY})
+  if(BOLIDE_STATIC_DEPS)
+    bolide_carry_libraries(libraries ${libraries})
+  endif()
+  add_library(bolide_${target}_files INTERFACE)
+  target_include_directories(bolide_${target}_files SYSTEM INTERFACE ${${target}_INCLUDE_DIR})
+  target_link_libraries(bolide_${target}_files INTERFACE ${libraries})
+  add_library(bolide::${target} ALIAS bolide_${target}_files)
+endfunction()
+
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+if(BOLIDE_STATIC_DEPS)
+  # Both packages hold a shared library and the headers alone; the headers alone compile into the program.
+  add_library(bolide_spdlog_headers INTERFACE)
+  target_compile_definitions(bolide_spdlog_headers INTERFACE SPDLOG_FMT_EXTERNAL)
+  target_link_libraries(bolide_spdlog_headers INTERFACE fmt::fmt-header-only Threads::Threads)
+  add_library(bolide::fmt ALIAS fmt::fmt-header-only)
+  add_library(bolide::spdlog ALIAS bolide_spdlog_headers)
+else()
+  add_library(bolide::fmt ALIAS fmt::fmt)
+  add_library(bolide::spdlog ALIAS spdlog::spdlog)
+endif()
+find_package(nlohmann_json 3.11 REQUIRED)
+add_library(bolide::json ALIAS nlohmann_json::nlohmann_json)
+find_package(CLI11 REQUIRED)
+add_library(bolide::cli11 ALIAS CLI11::CLI11)
+bolide_pkg(pcre2 libpcre2-8)
+bolide_pkg(utf8proc libutf8proc)
+# Not by pkg-config: its file names the library for training too, and since 0.2 asks for protobuf's development files, which the
+# packages do not bring along and nothing here needs.
+bolide_library(sentencepiece sentencepiece_processor.h sentencepiece)
+bolide_pkg(hwy libhwy)

@@ -1,0 +1,102 @@
+// What a compute backend is to the rooms above it. Two peers implement it: src/cpu and cuda. They never see each other.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backend/ops.h"
+#include "core/tensor.h"
+
+namespace bolide {
+
+struct DeviceInfo {
+  std::string id;           // "cpu", "cuda:0"
+  std::string name;         // "AMD EPYC 9575F, 2 threads, AVX-512", "NVIDIA H100 80GB HBM3"
+  size_t memory_total = 0;  // bytes
+  size_t memory_free = 0;
+};
+
+// Bytes in backend memory, 256-byte aligned. Move-only by unique_ptr.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  virtual void* data() = 0;
+  virtual size_t bytes() const = 0;
+};
+
+// A prepared matrix [rows, columns]: rows of several checkpoint tensors stacked in the order given.
+class Matrix {
+ public:
+  virtual ~Matrix() = default;
+  virtual int64_t rows() const = 0;
+  virtual int64_t columns() const = 0;
+  virtual size_t bytes() const = 0;  // read per full use
+};
+
+struct KvCacheSpec {
+  int32_t layers = 0, kv_heads = 0, head_dim = 0;
+  int32_t chunk_tokens = 0;  // C
+  int32_t chunks = 0;
+  DType dtype = DType::f32;
+  size_t bytes_per_token() const { return 2 * size_t(layers) * size_t(kv_heads) * size_t(head_dim) * dtype_size(dtype); }
+  size_t bytes() const { return bytes_per_token() * size_t(chunk_tokens) * size_t(chunks); }
+};
+class KvCache {
+ public:
+  virtual ~KvCache() = default;
+  virtual const KvCacheSpec& spec() const = 0;
+};
+
+// Sizes that ops need to plan scratch memory for.
+struct ModelDims {
+  int32_t hidden = 0, mlp = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, vocab = 0;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual DeviceInfo info() const = 0;
+  virtual DType activation_dtype() const = 0;
+  // What auto means for --kv-cache-dtype here.
+  virtual DType default_kv_dtype(DType weights) const = 0;
+  // Throws Error naming what is not supported (dtype, head size, ...). Called once per model, before anything is prepared.
+  virtual void require_support(const ModelDims& dims, DType weights, DType kv) const = 0;
+
+  // Memory. alloc throws MemoryError; fresh bytes are unspecified (NaN in debug builds).
+  virtual std::unique_ptr<Buffer> alloc(size_t bytes) = 0;
+  virtual void upload(void* to, const void* from_host, size_t bytes) = 0;
+  virtual void download(void* to_host, const void* from, size_t bytes) = 0;
+  virtual void sync() = 0;
+
+  // Weights. The views must outlive the matrix (the CPU reads them in place).
+  virtual std::unique_ptr<Matrix> prepare(std::span<const TensorView> stacked_rows) = 0;
+  // Concatenates vectors into backend memory as f32, `offset` added to each element. Absent views are not allowed.
+  virtual std::unique_ptr<Buffer> prepare_vector(std::span<const TensorView> parts, float offset) = 0;
+
+  virtual std::unique_ptr<KvCache> alloc_kv(const KvCacheSpec& spec) = 0;
+  // Scratch memory for steps of at most this capacity; called before the first step and again when the capacity grows.
+  virtual void reserve(const StepCapacity& capacity, const ModelDims& dims) = 0;
+
+  // The seven ops, eager. Asynchronous backends return before the work is done.
+  virtual void embed(const EmbedArgs& args) = 0;
+  virtual void norm_qkv(const NormQkvArgs& args) = 0;
+  virtual void attention(const AttentionArgs& args) = 0;
+  virtual void project_add(const ProjectAddArgs& args) = 0;
+  virtual void norm_gate_up(const NormGateUpArgs& args) = 0;
+  virtual void logits(const LogitsArgs& args) = 0;
+  virtual void sample(const SampleArgs& args) = 0;
+
+  virtual double measure_read_bandwidth() = 0;  // bytes/s, measured now
+
+  // Runs a whole step. Here: op by op. A backend may capture it as a graph or recognise it as one kernel.
+  virtual void run_step(const Step& step);
+
+ protected:
+  void run_op(const Op& op);  // calls the op's function
+};
+
+}  // namespace bolide

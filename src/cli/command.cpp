@@ -1,0 +1,46 @@
+#include "cli/command.h"
+
+#include <array>
+
+#include "cli/nearest.h"
+#include "core/messages.h"
+
+namespace bolide {
+
+std::span<const Command> commands() {
+  static constexpr std::array<Command, 6> table{{
+      {"generate", "continue a prompt; the text alone goes to standard output", run_generate},
+      {"tokenize", "text to token ids", run_tokenize},
+      {"detokenize", "token ids to text", run_detokenize},
+      {"inspect", "what a model is and how much memory it needs", run_inspect},
+      {"bench", "prefill and decode speed, against the memory's read bandwidth", run_bench},
+      {"version", "what this binary holds", run_version},
+  }};
+  return table;
+}
+
+const Command& find_command(std::string_view name) {
+  std::vector<std::string> names;
+  for (const Command& command : commands()) {
+    if (command.name == name) return command;
+    names.emplace_back(command.name);
+  }
+  if (!name.empty() && name.front() == '-')
+    throw UsageError(fmt::format("{} comes before a command. Flags go after it, as in: bolide generate -m DIR -p TEXT", in_quotes(name)));
+  throw UsageError(
+      fmt::format("unknown command {}. Did you mean '{}'? 'bolide --help' lists all", in_quotes(name), nearest_name(name, names)));
+}
+
+std::string program_help() {
+  std::string text = "bolide: language model inference from safetensors checkpoints\n\nUsage: bolide COMMAND [FLAGS]\n\nCommands\n";
+  for (const Command& command : commands()) text += fmt::format("  {:<12}{}\n", command.name, command.summary);
+  text +=
+      "\n'bolide COMMAND --help' explains a command's flags; every flag can also be set by an environment variable\n"
+      "(--max-tokens by BOLIDE_MAX_TOKENS). 'bolide --version' tells which backends this binary holds.\n"
+      "\nExample\n  bolide generate -m models/SmolLM2-135M -p \"The sky is\" -n 64\n"
+      "\nExit codes: 0 done, 1 failed while running, 2 wrong usage, 4 model missing, corrupt or unsupported,\n"
+      "5 does not fit in memory, 130 interrupted, 143 terminated.\n";
+  return text;
+}
+
+}  // namespace bolide

@@ -1,0 +1,36 @@
+// The command table. A command is one function in a file of its name; it gets the arguments after its name and returns the exit code.
+// Adding one takes a declaration here, a row in command.cpp, and the golden list of its flags in tests/cli.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/error.h"
+
+namespace bolide {
+
+using Arguments = std::vector<std::string>;
+
+ExitCode run_generate(const Arguments& arguments);
+ExitCode run_tokenize(const Arguments& arguments);
+ExitCode run_detokenize(const Arguments& arguments);
+ExitCode run_inspect(const Arguments& arguments);
+ExitCode run_bench(const Arguments& arguments);
+ExitCode run_version(const Arguments& arguments);
+
+struct Command {
+  std::string_view name;
+  std::string_view summary;
+  ExitCode (*run)(const Arguments&);
+};
+std::span<const Command> commands();
+
+// Throws UsageError that names the nearest command.
+const Command& find_command(std::string_view name);
+
+// What `bolide --help` prints.
+std::string program_help();
+
+}  // namespace bolide

@@ -1,0 +1,76 @@
+#include "cli/common_options.h"
+
+#include <filesystem>
+
+#include "cli/streams.h"
+#include "cli/values.h"
+#include "core/human.h"
+#include "core/messages.h"
+
+namespace bolide {
+
+void ConsoleOptions::add_to(Flags& flags) {
+  flags.flag("-q,--quiet", quiet);
+  flags.flag("-v,--verbose", verbose);
+  flags.value("--log-level", log.level)->check(CLI::IsMember({"error", "warning", "info", "debug", "trace"}));
+  flags.value("--log-file", log.file);
+  flags.value("--color", log.color)->check(CLI::IsMember({"auto", "always", "never"}));
+  flags.flag("--no-color", no_color);
+  flags.flag("--no-progress", no_progress);
+}
+
+void ConsoleOptions::start() {
+  if (quiet)
+    log.level = "error";
+  else if (verbose && log.level == "info")
+    log.level = "debug";
+  if (no_color) log.color = "never";
+  start_logging(log);
+}
+
+void ModelOptions::add_to(Flags& flags) {
+  CLI::Option* model = flags.value("-m,--model,--model-path", folder);
+  CLI::Option* random = flags.value("--random-weights", random_shape);
+  model->excludes(random);
+  flags.value("--random-dtype", random_dtype);
+  flags.value("--random-seed", random_seed);
+}
+
+ModelSource ModelOptions::source() const {
+  if (folder.empty() && !random())
+    throw UsageError("no model: give a checkpoint folder with --model DIR, or a shape with --random-weights SHAPE.json");
+  ModelSource source;
+  source.folder = folder;
+  source.random_shape = random_shape;
+  const auto dtype = parse_dtype_flag("--random-dtype", random_dtype);
+  if (!dtype) throw UsageError("--random-dtype 'auto' is not bfloat16, float16 or float32");
+  source.random_dtype = *dtype;
+  source.random_seed = random_seed;
+  return source;
+}
+
+void DeviceOptions::add_to(Flags& flags) {
+  flags.value("--device", request.device);
+  flags.alias("-dev", "--device");
+  flags.value("-t,--threads", request.threads)->check(CLI::Range(0, 4096));
+  flags.not_from_environment(flags.flag("--list-devices", list));
+}
+
+bool DeviceOptions::listed() const {
+  if (!list) return false;
+  ResultStream out;
+  for (const DeviceInfo& device : list_devices()) {
+    out.write(fmt::format("{:<8} {}, {} free of {}\n", device.id, device.name, human_bytes(device.memory_free),
+                          human_bytes(device.memory_total)));
+  }
+  out.finish();
+  return true;
+}
+
+void require_folder(const std::string& folder) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(folder, ignored)) return;
+  throw ModelError(fmt::format("model {} is not a folder. Get one with: hf download Org/Name --local-dir DIR", in_quotes(folder)));
+}
+
+}  // namespace bolide

@@ -1,0 +1,198 @@
+#include "cli/flags.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "cli/nearest.h"
+#include "cli/streams.h"
+#include "core/messages.h"
+
+namespace bolide {
+namespace {
+
+constexpr const char* kCommandLine = "command line";
+
+bool takes_value(const CLI::Option& option) { return option.get_items_expected_max() > 0; }
+
+std::string with_dashes(std::string name) {
+  std::replace(name.begin(), name.end(), '_', '-');
+  return name;
+}
+
+std::string environment_name(const CLI::Option& option) {
+  if (option.get_lnames().empty()) return "";
+  std::string name = "BOLIDE_" + option.get_lnames().front();
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](unsigned char c) { return c == '-' ? '_' : static_cast<char>(std::toupper(c)); });
+  return name;
+}
+
+}  // namespace
+
+Flags::Flags(std::string command, std::string_view help) : command_(std::move(command)), help_(help), app_("", "bolide " + command_) {
+  app_.set_help_flag();
+  // These three are answered before CLI11 sees anything; they are registered so that they are found, listed and suggested.
+  not_from_environment(flag("-h,--help", help_wanted_));
+  not_from_environment(flag("--list-flags", list_wanted_));
+  not_from_environment(flag("--show-config", show_wanted_));
+}
+
+Flags::Found Flags::find(const std::string& spelling) const {
+  const auto alias = aliases_.find(spelling);
+  const std::string name = with_dashes(alias == aliases_.end() ? spelling : alias->second);
+  for (const CLI::Option* option : app_.get_options()) {
+    const bool known = name.starts_with("--") ? option->check_lname(name.substr(2)) : option->check_sname(name.substr(1));
+    if (known) return {const_cast<CLI::Option*>(option), name};
+  }
+  return {nullptr, spelling};
+}
+
+std::vector<std::string> Flags::spellings(const CLI::Option& option) const {
+  std::vector<std::string> names;
+  for (const std::string& name : option.get_snames()) names.push_back("-" + name);
+  for (const std::string& name : option.get_lnames()) names.push_back("--" + name);
+  for (const auto& [alias, flag] : aliases_) {
+    if (flag.starts_with("--") && option.check_lname(flag.substr(2))) names.push_back(alias);
+  }
+  return names;
+}
+
+void Flags::unknown(const std::string& spelling) const {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app_.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  throw UsageError(fmt::format("unknown flag {}. Did you mean {}? 'bolide {} --help' lists all", in_quotes(spelling),
+                               nearest_name(with_dashes(spelling), names), command_));
+}
+
+void Flags::take(const Found& found, const std::string* attached, const Arguments& arguments, size_t& index) {
+  sources_[found.option] = kCommandLine;
+  tokens_.push_back(found.spelling);
+  if (!takes_value(*found.option)) {
+    if (attached) tokens_.back() += "=" + *attached;
+  } else if (attached) {
+    tokens_.push_back(*attached);
+  } else if (index + 1 < arguments.size()) {
+    tokens_.push_back(arguments[++index]);
+  } else {
+    throw UsageError(fmt::format("{} needs a value. See 'bolide {} --help'", found.spelling, command_));
+  }
+}
+
+void Flags::read_long(const Arguments& arguments, size_t& index) {
+  const std::string& argument = arguments[index];
+  const size_t equals = argument.find('=');
+  const std::string name = argument.substr(0, equals);
+  const Found found = find(name);
+  if (!found.option) unknown(name);
+  const std::string attached = equals == std::string::npos ? "" : argument.substr(equals + 1);
+  take(found, equals == std::string::npos ? nullptr : &attached, arguments, index);
+}
+
+// -n 5, -n5, -qv, -dev cpu.
+void Flags::read_short(const Arguments& arguments, size_t& index) {
+  const std::string& argument = arguments[index];
+  if (const Found whole = find(argument); whole.option) return take(whole, nullptr, arguments, index);
+  for (size_t i = 1; i < argument.size(); ++i) {
+    const Found found = find({'-', argument[i]});
+    if (!found.option) unknown(argument);
+    const std::string rest = argument.substr(i + 1);
+    if (takes_value(*found.option)) return take(found, rest.empty() ? nullptr : &rest, arguments, index);
+    take(found, nullptr, arguments, index);
+  }
+}
+
+void Flags::read_environment() {
+  for (const CLI::Option* option : app_.get_options()) {
+    const std::string name = environment_name(*option);
+    const char* text = name.empty() ? nullptr : std::getenv(name.c_str());
+    if (!text || sources_.contains(option) || std::find(local_.begin(), local_.end(), option) != local_.end()) continue;
+    // What the command line says also beats the environment where the two exclude each other (--model, --random-weights).
+    const auto& excluded = option->get_excludes();
+    if (std::any_of(excluded.begin(), excluded.end(), [&](const CLI::Option* other) { return sources_.contains(other); })) continue;
+    const std::string flag = "--" + option->get_lnames().front();
+    if (takes_value(*option)) {
+      tokens_.insert(tokens_.end(), {flag, text});
+    } else {
+      const std::string value = text;
+      const bool no = value.empty() || value == "0" || value == "false" || value == "off" || value == "no";
+      const bool yes = value == "1" || value == "true" || value == "on" || value == "yes";
+      if (!no && !yes) throw UsageError(fmt::format("{}={} is neither true nor false", name, value));
+      tokens_.push_back(flag + (yes ? "=true" : "=false"));
+    }
+    sources_[option] = name;
+  }
+}
+
+std::string Flags::list_flags() const {
+  std::string text;
+  for (const CLI::Option* option : app_.get_options()) {
+    const auto names = spellings(*option);
+    if (!names.empty()) text += fmt::format("{}{}\n", fmt::join(names, " "), takes_value(*option) ? " VALUE" : "");
+  }
+  return text;
+}
+
+std::string Flags::show_config() const {
+  std::string text;
+  for (const CLI::Option* option : app_.get_options()) {
+    if (option->get_lnames().empty() || option->get_lnames().front() == "help" || option->get_lnames().front() == "list-flags") continue;
+    const auto source = sources_.find(option);
+    text += fmt::format("--{}", option->get_lnames().front());
+    if (source == sources_.end())
+      text += "  (default)\n";
+    else
+      text += fmt::format(" {}  ({})\n", fmt::join(option->reduced_results(), " "), source->second);
+  }
+  return text;
+}
+
+bool Flags::given(const std::string& flag) const {
+  const auto source = sources_.find(app_.get_option(flag));
+  return source != sources_.end() && source->second == kCommandLine;
+}
+
+bool Flags::parse(const Arguments& arguments) {
+  std::vector<std::string> rest;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& argument = arguments[i];
+    if (argument == "--") {
+      rest.insert(rest.end(), arguments.begin() + static_cast<std::ptrdiff_t>(i) + 1, arguments.end());
+      break;
+    }
+    if (argument.starts_with("--"))
+      read_long(arguments, i);
+    else if (argument.size() > 1 && argument.front() == '-')
+      read_short(arguments, i);
+    else
+      rest.push_back(argument);
+  }
+  ResultStream out;
+  if (given("--help") || given("--list-flags")) {
+    out.write(given("--help") ? help_ : list_flags());
+    out.finish();
+    return false;
+  }
+  if (!rest.empty() && !positionals_) {
+    throw UsageError(fmt::format("unexpected argument {}. Text and files are given by flags; see 'bolide {} --help'",
+                                 in_quotes(rest.front()), command_));
+  }
+  read_environment();
+  if (!rest.empty()) tokens_.push_back("--");
+  tokens_.insert(tokens_.end(), rest.begin(), rest.end());
+  std::reverse(tokens_.begin(), tokens_.end());  // CLI11 takes them from the back
+  try {
+    app_.parse(std::move(tokens_));
+  } catch (const CLI::ParseError& error) {
+    throw UsageError(fmt::format("{}. See 'bolide {} --help'", error.what(), command_));
+  }
+  if (given("--show-config")) {
+    out.write(show_config());
+    out.finish();
+    return false;
+  }
+  return true;
+}
+
+}  // namespace bolide

@@ -1,0 +1,77 @@
+// A command's flags. CLI11 converts and checks values; around it stands what scripts and people rely on and CLI11 does not do:
+// `_` is as good as `-` in names, unknown flags are answered with the nearest one, the last of a repeated flag wins, a value may
+// begin with a dash, single-dash long aliases (-dev), and every flag can come from the environment (--top-k: BOLIDE_TOP_K).
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cli/command.h"
+
+namespace bolide {
+
+class Flags {
+ public:
+  Flags(std::string command, std::string_view help);
+
+  // `names` as CLI11 writes them: "-n,--max-tokens,--predict". The first long name is the flag's name in messages and in the
+  // environment; the others are kept for good.
+  template <typename T>
+  CLI::Option* value(const std::string& names, T& target) {
+    return app_.add_option(names, target)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  }
+  // One value per occurrence, all are kept.
+  template <typename T>
+  CLI::Option* list(const std::string& names, std::vector<T>& target) {
+    // Without extra arguments CLI11 leaves a value such as "[INST]" as it is instead of reading it as a list.
+    return app_.add_option(names, target)->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
+  }
+  // "--warmup,!--no-warmup": the second sets false.
+  CLI::Option* flag(const std::string& names, bool& target) {
+    return app_.add_flag(names, target)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  }
+  template <typename T>
+  void positional(const std::string& name, T& target) {
+    app_.add_option(name, target);
+    positionals_ = true;
+  }
+  // Another spelling that CLI11 cannot express, such as "-dev" for "--device".
+  void alias(const std::string& spelling, const std::string& flag) { aliases_[spelling] = flag; }
+  // What belongs to one call and never comes from the environment: a prompt, a list request.
+  void not_from_environment(CLI::Option* option) { local_.push_back(option); }
+
+  // False when the call only asked for --help, --list-flags or --show-config, which is then printed. Throws UsageError.
+  bool parse(const Arguments& arguments);
+  // After parse: whether the command line itself (not the environment) holds the flag.
+  bool given(const std::string& flag) const;
+
+ private:
+  struct Found {
+    CLI::Option* option;
+    std::string spelling;  // with its dashes
+  };
+  Found find(const std::string& spelling) const;
+  [[noreturn]] void unknown(const std::string& spelling) const;
+  void read_long(const Arguments& arguments, size_t& index);
+  void read_short(const Arguments& arguments, size_t& index);
+  void take(const Found& found, const std::string* attached, const Arguments& arguments, size_t& index);
+  void read_environment();
+  std::vector<std::string> spellings(const CLI::Option& option) const;
+  std::string list_flags() const;
+  std::string show_config() const;
+
+  std::string command_;
+  std::string help_;
+  CLI::App app_;
+  bool positionals_ = false;
+  bool help_wanted_ = false, list_wanted_ = false, show_wanted_ = false;
+  std::map<std::string, std::string> aliases_;
+  std::vector<CLI::Option*> local_;
+  std::vector<std::string> tokens_;  // for CLI11: one spelling, one value
+  std::map<const CLI::Option*, std::string> sources_;
+};
+
+}  // namespace bolide

@@ -1,0 +1,116 @@
+// bolide generate: one prompt, one or several continuations.
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include "cli/clock.h"
+#include "cli/collector.h"
+#include "cli/command.h"
+#include "cli/generate_options.h"
+#include "cli/generate_report.h"
+#include "cli/json.h"
+#include "cli/prompt_input.h"
+#include "cli/signals.h"
+#include "cli/streams.h"
+#include "cli/values.h"
+
+namespace bolide {
+namespace {
+
+std::unique_ptr<Engine> load_engine(const GenerateOptions& options) {
+  const auto wanted = parse_dtype_flag("--dtype", options.dtype);
+  std::unique_ptr<Engine> engine = Engine::load(options.model.source(), options.engine_options());
+  const EngineInfo& info = engine->info();
+  if (wanted && *wanted != info.weights_dtype) {
+    throw UsageError(fmt::format("--dtype {}: the weights are {}, and they are used as stored. Leave --dtype out", options.dtype,
+                                 dtype_name(info.weights_dtype)));
+  }
+  for (const std::string& note : info.notes) spdlog::info("{}", note);
+  return engine;
+}
+
+void show_prompt(const Prompt& prompt, const Tokenizer* tokenizer) {
+  const std::string text = prompt.text ? *prompt.text : tokenizer ? tokenizer->decode(prompt.ids, false) : "";
+  if (prompt.text || tokenizer) spdlog::info("prompt text: {}", json_text(Json(text)));
+  spdlog::info("prompt ids ({}): {}", prompt.ids.size(), fmt::join(prompt.ids, ","));
+}
+
+// Runs the sequences to their end, or to the step after a signal or after standard output was closed.
+std::optional<ExitCode> run_sequences(Engine& engine, const std::vector<SequenceId>& ids, const ResultStream& out) {
+  const GracefulStop stop;
+  bool cancelled = false;
+  while (engine.step()) {
+    if (cancelled || !(stop.requested() || out.failed())) continue;
+    for (const SequenceId id : ids) engine.cancel(id);
+    cancelled = true;
+  }
+  return stop.requested();
+}
+
+ExitCode generate(const GenerateOptions& options) {
+  const bool text_output = options.output_format == "text";
+  Prompt prompt = read_prompt(options);
+  const auto before_load = Clock::now();
+  const std::unique_ptr<Engine> engine = load_engine(options);
+  const double load_seconds = seconds_between(before_load, Clock::now());
+  const Tokenizer* tokenizer = engine->tokenizer();
+  if (text_output && !tokenizer)
+    throw UsageError(
+        "the model has no tokenizer (tokenizer.json or tokenizer.model), so there is no text to print. Use --output-format "
+        "json, or a folder with a tokenizer");
+  encode_prompt(prompt, options, tokenizer);
+  truncate_prompt(prompt, options, tokenizer, engine->info().ctx_size);
+  if (options.print_prompt) show_prompt(prompt, tokenizer);
+
+  const GenerationDefaults& defaults = engine->generation_defaults();
+  SamplingParams params = options.sampling(defaults);
+  if (const std::string decided = options.decided_by(defaults); !decided.empty())
+    spdlog::info("from generation_config.json: {} (flags win; --generation-config none ignores it)", decided);
+
+  ResultStream out;
+  Collector collector(static_cast<size_t>(options.sequences), params.logprobs >= 0, text_output ? &out : nullptr);
+  std::vector<SequenceId> ids;
+  for (int32_t i = 0; i < options.sequences; ++i) {
+    params.sequence_key = static_cast<uint64_t>(i);
+    ids.push_back(engine->add(prompt.ids, params, collector));
+  }
+  collector.bind(ids);
+  if (text_output && options.echo) {
+    out.write(prompt.text ? *prompt.text : tokenizer->decode(prompt.ids, false));
+    out.flush();
+  }
+  const std::optional<ExitCode> stopped = run_sequences(*engine, ids, out);
+
+  const auto first = collector.first_token();
+  const GenerateRun run{options,
+                        params,
+                        prompt,
+                        *engine,
+                        collector.results(),
+                        load_seconds,
+                        first ? seconds_between(program_start(), *first) : 0,
+                        seconds_between(program_start(), Clock::now())};
+  if (!text_output)
+    out.write(json_report(run));
+  else if (isatty(STDOUT_FILENO) && options.sequences == 1)
+    out.write("\n");
+  out.finish();
+  if (out.reader_gone()) return ExitCode::ok;
+  for (const std::string& line : statistics(run)) spdlog::info("{}", line);
+  return stopped.value_or(ExitCode::ok);
+}
+
+}  // namespace
+
+ExitCode run_generate(const Arguments& arguments) {
+  GenerateOptions options;
+  Flags flags("generate", kGenerateHelp);
+  options.add_to(flags);
+  if (!flags.parse(arguments)) return ExitCode::ok;
+  options.console.start();
+  if (options.device.listed()) return ExitCode::ok;
+  options.check();
+  options.model.source();
+  return generate(options);
+}
+
+}  // namespace bolide

@@ -1,0 +1,223 @@
+// bolide inspect: what a model is and how much memory it needs.
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <set>
+
+#include "cli/command.h"
+#include "cli/json.h"
+#include "cli/model_facts.h"
+#include "cli/streams.h"
+#include "cli/values.h"
+#include "core/human.h"
+
+namespace bolide {
+namespace {
+
+constexpr std::string_view kHelp = R"(Usage: bolide inspect MODEL [FLAGS]
+Describes a checkpoint and plans its memory. Every header is checked; no weights are read.
+
+Model     MODEL, -m, --model DIR      checkpoint folder
+          --random-weights SHAPE      instead: a config.json with random weights; --random-dtype T, --random-seed N
+Plan      -c, --ctx-size N            tokens per sequence; default 0: the model's context
+          --max-num-seqs N            sequences at once (default 1)
+          --max-num-batched-tokens N  rows of a step (default 512)
+          --kv-cache-dtype auto|float32|float16|bfloat16
+          --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N
+Output    --output-format text|json
+Console   -q  -v  --log-level L  --log-file F  --color C, --no-color  --no-progress
+          --show-config  --list-flags  -h, --help
+
+Example
+  bolide inspect models/SmolLM2-135M --ctx-size 4096 --max-num-seqs 8
+)";
+
+constexpr int kSchemaVersion = 1;
+
+struct Options {
+  ModelOptions model;
+  DeviceOptions device;
+  ConsoleOptions console;
+  std::string positional, kv_cache_dtype = "auto", output_format = "text";
+  int64_t ctx_size = 0;
+  int32_t max_num_seqs = 1, max_num_batched_tokens = 512;
+
+  void add_to(Flags& flags) {
+    flags.positional("model-folder", positional);
+    model.add_to(flags);
+    device.add_to(flags);
+    console.add_to(flags);
+    flags.value("-c,--ctx-size,--max-model-len,--max-seq-len", ctx_size)->check(CLI::Range(int64_t{0}, int64_t{1} << 31));
+    flags.value("--max-num-seqs,--parallel", max_num_seqs)->check(CLI::Range(1, 4096));
+    flags.alias("-np", "--max-num-seqs");
+    flags.value("--max-num-batched-tokens", max_num_batched_tokens)->check(CLI::Range(1, 1 << 20));
+    flags.value("--kv-cache-dtype", kv_cache_dtype);
+    flags.alias("-ctk", "--kv-cache-dtype");
+    flags.alias("-ctv", "--kv-cache-dtype");
+    flags.value("--output-format", output_format)->check(CLI::IsMember({"text", "json"}));
+  }
+};
+
+const char* activation_name(GatedActivation activation) {
+  switch (activation) {
+    case GatedActivation::silu:
+      return "silu";
+    case GatedActivation::gelu_tanh:
+      return "gelu_tanh";
+    case GatedActivation::gelu_erf:
+      return "gelu_erf";
+  }
+  return "?";
+}
+
+Json rope_json(const RopeConfig& rope) {
+  Json json{{"theta", rope.theta}};
+  switch (rope.scaling) {
+    case RopeConfig::Scaling::none:
+      json["scaling"] = nullptr;
+      break;
+    case RopeConfig::Scaling::linear:
+      json["scaling"] = "linear";
+      break;
+    case RopeConfig::Scaling::llama3:
+      json["scaling"] = "llama3";
+      break;
+  }
+  if (rope.scaling != RopeConfig::Scaling::none) json["factor"] = rope.factor;
+  if (rope.scaling == RopeConfig::Scaling::llama3) {
+    json["low_freq_factor"] = rope.low_freq_factor;
+    json["high_freq_factor"] = rope.high_freq_factor;
+    json["original_context"] = rope.original_context;
+  }
+  return json;
+}
+
+Json plan_json(const MemoryPlan& plan) {
+  return {{"device", plan.device.id},
+          {"device_name", plan.device.name},
+          {"ctx_size", plan.ctx_size},
+          {"sequences", plan.sequences},
+          {"kv_cache_dtype", dtype_name(plan.kv_dtype)},
+          {"weights_bytes", plan.weights_bytes},
+          {"kv_bytes", plan.kv_bytes},
+          {"workspace_bytes", plan.workspace_bytes},
+          {"total_bytes", plan.total()},
+          {"free_bytes", plan.device.memory_free},
+          {"fits", plan.fits()}};
+}
+
+Json facts_json(const Options& options, const ModelFacts& facts, const MemoryPlan& plan) {
+  const ModelConfig& c = facts.config;
+  Json kv = Json::object();
+  for (const DType type : {DType::f32, DType::f16, DType::bf16}) kv[std::string(dtype_name(type))] = c.kv_bytes_per_token(type);
+  return {{"schema_version", kSchemaVersion},
+          {"model", options.model.name()},
+          {"source", facts.source},
+          {"architecture", c.architecture},
+          {"model_type", c.model_type},
+          {"parameters", c.parameters()},
+          {"weights_bytes", facts.weights_bytes},
+          {"weights_dtype", dtype_name(facts.weights_dtype)},
+          {"bytes_by_dtype", facts.dtypes},
+          {"hidden_size", c.hidden},
+          {"intermediate_size", c.mlp},
+          {"num_layers", c.layers},
+          {"num_heads", c.heads},
+          {"num_kv_heads", c.kv_heads},
+          {"head_dim", c.head_dim},
+          {"vocab_size", c.vocab},
+          {"context", c.context},
+          {"tied_head", c.tied_head},
+          {"activation", activation_name(c.activation)},
+          {"norm_eps", json_number(c.norm_eps)},
+          {"qk_norm", c.qk_norm},
+          {"biases", {{"qkv", c.qkv_bias}, {"o", c.o_bias}, {"mlp", c.mlp_bias}}},
+          {"rope", rope_json(c.rope)},
+          {"windows", c.windows},
+          {"eos_token_ids", facts.eos_ids},
+          {"bos_token_id", c.bos_id ? Json(*c.bos_id) : Json()},
+          {"tokenizer", facts.tokenizer ? Json(*facts.tokenizer) : Json()},
+          {"kv_bytes_per_token", std::move(kv)},
+          {"memory_plan", plan_json(plan)},
+          {"unread_tensors", facts.unread_tensors},
+          {"notes", facts.notes}};
+}
+
+std::string windows_text(const ModelConfig& c) {
+  const std::set<int> distinct(c.windows.begin(), c.windows.end());
+  if (distinct.empty() || distinct == std::set<int>{0}) return "full attention";
+  if (distinct.size() == 1) return fmt::format("sliding window of {} tokens", *distinct.begin());
+  const auto full = std::count(c.windows.begin(), c.windows.end(), 0);
+  return fmt::format("{} layers with full attention, {} with a window of {} tokens", full, c.layers - full, *distinct.rbegin());
+}
+
+std::string rope_text(const RopeConfig& rope) {
+  std::string text = fmt::format("theta {:g}", rope.theta);
+  if (rope.scaling == RopeConfig::Scaling::linear) text += fmt::format(", linear scaling by {:g}", rope.factor);
+  if (rope.scaling == RopeConfig::Scaling::llama3)
+    text += fmt::format(", llama3 scaling by {:g} from {} tokens", rope.factor, with_commas(rope.original_context));
+  return text;
+}
+
+std::string bytes_and_unit(int64_t bytes) { return human_bytes(static_cast<size_t>(bytes)); }
+
+std::string facts_text(const Options& options, const ModelFacts& facts, const MemoryPlan& plan) {
+  const ModelConfig& c = facts.config;
+  std::string text;
+  const auto row = [&](std::string_view label, const std::string& value) { text += fmt::format("{:<14} {}\n", label, value); };
+  std::vector<std::string> kv;
+  for (const DType type : {DType::f32, DType::f16, DType::bf16})
+    kv.push_back(fmt::format("{} {}", bytes_and_unit(c.kv_bytes_per_token(type)), dtype_name(type)));
+  std::vector<std::string> dtypes;
+  for (const auto& [name, bytes] : facts.dtypes) dtypes.push_back(fmt::format("{} {}", bytes_and_unit(bytes), name));
+
+  row("model", fmt::format("{} ({})", options.model.name(), facts.source));
+  row("architecture", c.architecture);
+  row("parameters", with_commas(c.parameters()));
+  row("weights", fmt::format("{} ({})", bytes_and_unit(facts.weights_bytes), fmt::join(dtypes, ", ")));
+  row("shape", fmt::format("{} layers, hidden {}, mlp {} ({}), {} heads, {} kv heads of {}, vocabulary {}", c.layers, c.hidden, c.mlp,
+                           activation_name(c.activation), c.heads, c.kv_heads, c.head_dim, with_commas(c.vocab)));
+  row("head", c.tied_head ? "tied to the embeddings" : "separate");
+  row("attention", windows_text(c) + (c.qk_norm ? ", q and k normed" : "") + (c.qkv_bias ? ", q, k, v with bias" : ""));
+  row("rope", rope_text(c.rope));
+  row("context", with_commas(c.context) + " tokens");
+  row("eos", facts.eos_ids.empty() ? "none" : fmt::format("{}", fmt::join(facts.eos_ids, ", ")));
+  row("tokenizer", facts.tokenizer.value_or("none"));
+  row("kv per token", fmt::format("{}", fmt::join(kv, ", ")));
+  text += fmt::format("\nmemory for {} x {} tokens on {}\n", plan.sequences, with_commas(plan.ctx_size), plan.device_reason);
+  row("  weights", bytes_and_unit(plan.weights_bytes));
+  row("  kv cache", fmt::format("{} ({})", bytes_and_unit(plan.kv_bytes), dtype_name(plan.kv_dtype)));
+  row("  workspace", bytes_and_unit(plan.workspace_bytes));
+  row("  total", fmt::format("{} of {} free{}", bytes_and_unit(plan.total()), human_bytes(plan.device.memory_free),
+                             plan.fits() ? "" : ": does not fit. A smaller --ctx-size or --max-num-seqs needs less"));
+  if (!facts.unread_tensors.empty()) row("unread", fmt::format("{}", fmt::join(facts.unread_tensors, ", ")));
+  for (const std::string& note : facts.notes) row("note", note);
+  return text;
+}
+
+}  // namespace
+
+ExitCode run_inspect(const Arguments& arguments) {
+  Options options;
+  Flags flags("inspect", kHelp);
+  options.add_to(flags);
+  if (!flags.parse(arguments)) return ExitCode::ok;
+  options.console.start();
+  if (options.device.listed()) return ExitCode::ok;
+  if (!options.positional.empty()) {
+    if (flags.given("--model") || flags.given("--random-weights"))
+      throw UsageError("the model is given as an argument and by a flag: choose one");
+    options.model.folder = options.positional;
+    options.model.random_shape.clear();
+  }
+  const auto kv_dtype = parse_dtype_flag("--kv-cache-dtype", options.kv_cache_dtype);
+  const ModelFacts facts = model_facts(options.model);
+  const MemoryPlan plan =
+      memory_plan(facts, options.device.request, kv_dtype, options.ctx_size, options.max_num_seqs, options.max_num_batched_tokens);
+  ResultStream out;
+  out.write(options.output_format == "json" ? json_text(facts_json(options, facts, plan)) + "\n" : facts_text(options, facts, plan));
+  out.finish();
+  return ExitCode::ok;
+}
+
+}  // namespace bolide

@@ -1,0 +1,115 @@
+#include "cli/model_facts.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "engine/engine.h"
+#include "exec/memory_plan.h"
+#include "exec/open_model.h"
+#include "models/architecture.h"
+#include "text/tokenizer.h"
+
+namespace bolide {
+namespace {
+
+constexpr int32_t kChunkTokens = EngineOptions{}.chunk_tokens;
+
+void count_dtypes(const OpenModel& model, std::map<std::string, int64_t>& dtypes) {
+  const auto count = [&](const TensorView& view) {
+    if (view) dtypes[std::string(dtype_name(view.dtype))] += static_cast<int64_t>(view.bytes());
+  };
+  const ModelWeights& weights = model.weights;
+  count(weights.embed);
+  count(weights.final_norm);
+  if (weights.head.data != weights.embed.data) count(weights.head);
+  for (const LayerWeights& layer : weights.layers) {
+    for (const TensorView* view : {&layer.input_norm, &layer.q_norm, &layer.k_norm, &layer.post_norm}) count(*view);
+    for (const Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
+      count(linear->weight);
+      count(linear->bias);
+    }
+  }
+}
+
+void add_eos(std::vector<int32_t>& ids, int32_t id) {
+  if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
+}
+
+// A tokenizer or generation_config.json that cannot be used is a note here, since the rest of the model can still be described.
+void read_text_side(const std::string& folder, ModelFacts& facts) {
+  try {
+    for (const int32_t id : load_generation_config(folder).eos_ids) add_eos(facts.eos_ids, id);
+  } catch (const Error& error) {
+    facts.notes.emplace_back(error.what());
+  }
+  try {
+    const auto tokenizer = load_tokenizer(folder);
+    if (!tokenizer) return;
+    facts.tokenizer = tokenizer->description();
+    const TokenizerConfig config = load_tokenizer_config(folder);
+    const auto eos = config.eos_token ? tokenizer->find(*config.eos_token) : std::nullopt;
+    if (eos) add_eos(facts.eos_ids, *eos);
+  } catch (const Error& error) {
+    facts.notes.emplace_back(error.what());
+  }
+}
+
+ModelFacts random_facts(const ModelSource& source) {
+  ModelFacts facts;
+  facts.config = load_model_config(source.random_shape);
+  facts.source = fmt::format("random weights, seed {}", source.random_seed);
+  facts.weights_dtype = source.random_dtype;
+  facts.weights_bytes = facts.config.parameters() * static_cast<int64_t>(dtype_size(source.random_dtype));
+  facts.dtypes[std::string(dtype_name(source.random_dtype))] = facts.weights_bytes;
+  for (const int32_t id : facts.config.eos_ids) add_eos(facts.eos_ids, id);
+  return facts;
+}
+
+}  // namespace
+
+ModelFacts model_facts(const ModelOptions& options) {
+  const ModelSource source = options.source();
+  if (options.random()) return random_facts(source);
+  const OpenModel model = open_model(source);
+  ModelFacts facts;
+  facts.config = model.config;
+  facts.source = model.source->description();
+  facts.weights_dtype = model.weights_dtype;
+  facts.weights_bytes = model.weights.bytes();
+  count_dtypes(model, facts.dtypes);
+  for (const int32_t id : model.config.eos_ids) add_eos(facts.eos_ids, id);
+  facts.unread_tensors = model.source->unread();
+  facts.notes = model.notes;
+  read_text_side(options.folder, facts);
+  return facts;
+}
+
+double decode_bytes(const ModelConfig& config, int64_t weights_bytes, DType weights, DType kv, double length) {
+  double bytes = static_cast<double>(weights_bytes);
+  if (!config.tied_head) bytes -= static_cast<double>(config.vocab - 1) * config.hidden * static_cast<double>(dtype_size(weights));
+  const double row = 2.0 * config.kv_heads * config.head_dim * static_cast<double>(dtype_size(kv));  // K and V of a token in one layer
+  for (int layer = 0; layer < config.layers; ++layer) {
+    const int window = static_cast<size_t>(layer) < config.windows.size() ? config.windows[static_cast<size_t>(layer)] : 0;
+    bytes += row * (window > 0 ? std::min(length, static_cast<double>(window)) : length);
+  }
+  return bytes;
+}
+
+MemoryPlan memory_plan(const ModelFacts& facts, const BackendRequest& request, std::optional<DType> kv_dtype, int64_t ctx_size,
+                       int32_t sequences, int32_t max_num_batched_tokens) {
+  const ChosenBackend chosen = choose_backend(request);
+  MemoryPlan plan;
+  plan.device = chosen.backend->info();
+  plan.device_reason = chosen.reason;
+  plan.ctx_size = ctx_size > 0 ? ctx_size : facts.config.context;
+  plan.sequences = sequences;
+  plan.kv_dtype = kv_dtype.value_or(chosen.backend->default_kv_dtype(facts.weights_dtype));
+  plan.weights_bytes = facts.weights_bytes;
+  const int64_t tokens = static_cast<int64_t>(chunks_for(plan.ctx_size, sequences, kChunkTokens)) * kChunkTokens;
+  plan.kv_bytes = tokens * facts.config.kv_bytes_per_token(plan.kv_dtype);
+  const StepCapacity capacity = step_capacity(max_num_batched_tokens, sequences, sequences, plan.ctx_size, kChunkTokens);
+  plan.workspace_bytes = static_cast<int64_t>(workspace_bytes(facts.config, capacity, chosen.backend->activation_dtype()));
+  return plan;
+}
+
+}  // namespace bolide

@@ -1,0 +1,49 @@
+// What `inspect` and `bench` know about a model without running it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/common_options.h"
+#include "exec/backend_choice.h"
+#include "model/model_config.h"
+
+namespace bolide {
+
+struct ModelFacts {
+  ModelConfig config;
+  std::string source;                     // "model.safetensors", "3 shards", "random weights, seed 0"
+  DType weights_dtype = DType::bf16;      // of the layers' products
+  std::map<std::string, int64_t> dtypes;  // dtype name to bytes
+  int64_t weights_bytes = 0;
+  std::vector<int32_t> eos_ids;          // config.json, generation_config.json and tokenizer_config.json together
+  std::optional<std::string> tokenizer;  // its description
+  std::vector<std::string> unread_tensors;
+  std::vector<std::string> notes;
+};
+
+// Opens and checks everything of a folder but keeps nothing of its weights; of random weights only the shape is read.
+ModelFacts model_facts(const ModelOptions& options);
+
+// Bytes that one decode step of one sequence reads: every weight (of an embedding matrix that is no head, one row), and K and V of
+// the `length` tokens in the cache (of a windowed layer, the window).
+double decode_bytes(const ModelConfig& config, int64_t weights_bytes, DType weights, DType kv, double length);
+
+// What running it would take, for one shape of work on one device.
+struct MemoryPlan {
+  DeviceInfo device;
+  std::string device_reason;
+  int64_t ctx_size = 0;
+  int32_t sequences = 1;
+  DType kv_dtype = DType::f32;
+  int64_t weights_bytes = 0, kv_bytes = 0, workspace_bytes = 0;
+  int64_t total() const { return weights_bytes + kv_bytes + workspace_bytes; }
+  bool fits() const { return total() <= static_cast<int64_t>(device.memory_free); }
+};
+MemoryPlan memory_plan(const ModelFacts& facts, const BackendRequest& device, std::optional<DType> kv_dtype, int64_t ctx_size,
+                       int32_t sequences, int32_t max_num_batched_tokens);
+
+}  // namespace bolide

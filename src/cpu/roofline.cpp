@@ -1,0 +1,163 @@
+#include "cpu/roofline.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <vector>
+
+#include "cpu/mapped_memory.h"
+#include "cpu/simd_targets.h"
+
+// clang-format off
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/roofline.cpp"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+// clang-format on
+
+HWY_BEFORE_NAMESPACE();
+namespace bolide {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+constexpr int kReadStreams = 4;
+constexpr int kChains = 24;  // independent multiply-adds, for latency; what spills on targets with 16 registers is found by kFewChains
+constexpr int kFewChains = 12;
+
+// Sums `count` floats as `streams` (1, 2 or 4) streams side by side: two vectors of each at a time.
+float read_all_simd(const float* p, int64_t count, int streams) {
+  using D = hn::ScalableTag<float>;
+  const D d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d)), each = count / streams;
+  hn::Vec<D> sums[2 * kReadStreams];
+#pragma GCC unroll 8
+  for (int s = 0; s < 2 * kReadStreams; ++s) sums[s] = hn::Zero(d);
+  const int64_t end = each / (2 * lanes) * (2 * lanes);
+  if (streams == 1) {
+    for (int64_t i = 0; i < end; i += 2 * lanes) {
+      sums[0] = hn::Add(sums[0], hn::LoadU(d, p + i));
+      sums[1] = hn::Add(sums[1], hn::LoadU(d, p + i + lanes));
+    }
+  } else if (streams == 2) {
+    for (int64_t i = 0; i < end; i += 2 * lanes) {
+#pragma GCC unroll 2
+      for (int s = 0; s < 2; ++s) {
+        sums[2 * s] = hn::Add(sums[2 * s], hn::LoadU(d, p + s * each + i));
+        sums[2 * s + 1] = hn::Add(sums[2 * s + 1], hn::LoadU(d, p + s * each + i + lanes));
+      }
+    }
+  } else {
+    for (int64_t i = 0; i < end; i += 2 * lanes) {
+#pragma GCC unroll 4
+      for (int s = 0; s < kReadStreams; ++s) {
+        sums[2 * s] = hn::Add(sums[2 * s], hn::LoadU(d, p + s * each + i));
+        sums[2 * s + 1] = hn::Add(sums[2 * s + 1], hn::LoadU(d, p + s * each + i + lanes));
+      }
+    }
+  }
+  auto total = sums[0];
+#pragma GCC unroll 8
+  for (int s = 1; s < 2 * kReadStreams; ++s) total = hn::Add(total, sums[s]);
+  return hn::GetLane(hn::SumOfLanes(d, total));
+}
+
+template <int kCount>
+HWY_INLINE float multiply_add_chains(int64_t steps, float factor) {
+  using D = hn::ScalableTag<float>;
+  const D d;
+  hn::Vec<D> chains[kCount];
+#pragma GCC unroll 24
+  for (int c = 0; c < kCount; ++c) chains[c] = hn::Set(d, static_cast<float>(c));
+  const auto f = hn::Set(d, factor), one = hn::Set(d, 1.0f);
+  for (int64_t i = 0; i < steps; ++i) {
+#pragma GCC unroll 24
+    for (int c = 0; c < kCount; ++c) chains[c] = hn::MulAdd(chains[c], f, one);
+  }
+  auto total = chains[0];
+#pragma GCC unroll 24
+  for (int c = 1; c < kCount; ++c) total = hn::Add(total, chains[c]);
+  return hn::GetLane(hn::SumOfLanes(d, total));
+}
+
+// Operations done in `steps` steps; the result goes to *sink, so that the work cannot be left out.
+double multiply_add_simd(int64_t steps, float factor, bool many, float* sink) {
+  *sink = many ? multiply_add_chains<kChains>(steps, factor) : multiply_add_chains<kFewChains>(steps, factor);
+  return 2.0 * static_cast<double>(steps) * (many ? kChains : kFewChains) * static_cast<double>(hn::Lanes(hn::ScalableTag<float>()));
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace bolide
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace bolide {
+namespace {
+
+HWY_EXPORT(read_all_simd);
+HWY_EXPORT(multiply_add_simd);
+
+using Clock = std::chrono::steady_clock;
+
+struct Rate {
+  double best = 0.0, median = 0.0;
+};
+
+// Passes of `body`, each worth `work` units: units per second.
+template <class Body>
+Rate measure(int passes, const Body& body) {
+  std::vector<double> rates;
+  for (int i = 0; i < passes; ++i) {
+    const auto begin = Clock::now();
+    const double work = body();
+    rates.push_back(work / std::max(1e-9, std::chrono::duration<double>(Clock::now() - begin).count()));
+  }
+  std::sort(rates.begin(), rates.end());
+  return {rates.back(), rates[rates.size() / 2]};
+}
+
+}  // namespace
+
+CpuRoofline measure_cpu_roofline(ThreadPool& pool, size_t bytes) {
+  constexpr int kPasses = 7;
+  constexpr int64_t kSteps = 500'000;
+  const auto threads = static_cast<size_t>(pool.size());
+  const size_t share = std::max<size_t>(bytes / threads / 4096, 1) * 4096;
+  const MappedMemory memory(share * threads);
+  const auto part = [&](int worker) { return reinterpret_cast<float*>(memory.data() + static_cast<size_t>(worker) * share); };
+  const int64_t count = static_cast<int64_t>(share / sizeof(float));
+  pool.run([&](int worker) { std::fill_n(part(worker), count, 1.0f); });
+
+  std::vector<float> sinks(threads * 16);
+  CpuRoofline roofline;
+  for (const int streams : {1, 2, 4}) {
+    const Rate read = measure(kPasses, [&] {
+      pool.run(
+          [&](int worker) { sinks[static_cast<size_t>(worker) * 16] = HWY_DYNAMIC_DISPATCH(read_all_simd)(part(worker), count, streams); });
+      return static_cast<double>(share * threads);
+    });
+    if (read.best > roofline.read_best) {
+      roofline.read_best = read.best;
+      roofline.read_median = read.median;
+    }
+  }
+  for (const bool many : {false, true}) {
+    const Rate fma = measure(kPasses, [&] {
+      std::vector<double> work(threads * 8);
+      pool.run([&](int worker) {
+        work[static_cast<size_t>(worker) * 8] =
+            HWY_DYNAMIC_DISPATCH(multiply_add_simd)(kSteps, 0.5f, many, &sinks[static_cast<size_t>(worker) * 16]);
+      });
+      double total = 0.0;
+      for (size_t w = 0; w < threads; ++w) total += work[w * 8];
+      return total;
+    });
+    if (fma.best > roofline.fma_best) {
+      roofline.fma_best = fma.best;
+      roofline.fma_median = fma.median;
+    }
+  }
+  return roofline;
+}
+
+}  // namespace bolide
+#endif

@@ -1,0 +1,115 @@
+// Sequences in, streamed tokens out: continuous batching with chunked prefill over one executor.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/sampling_params.h"
+#include "exec/backend_choice.h"
+#include "exec/open_model.h"
+#include "model/model_config.h"
+#include "text/tokenizer.h"
+
+namespace bolide {
+
+struct EngineOptions {
+  BackendRequest device;
+  std::optional<DType> kv_dtype;       // none = the backend's default
+  int64_t ctx_size = 0;                // tokens per sequence; 0 = the model's context, cut to what fits (and said so in `notes`)
+  int32_t max_num_seqs = 1;            // sequences in flight; more wait
+  int32_t max_num_batched_tokens = 512;  // T of a step: prefill is cut into chunks of at most this
+  int32_t chunk_tokens = 64;           // C
+  int64_t kv_cache_bytes = 0;          // 0 = ctx_size * max_num_seqs, bounded by free memory
+  int32_t max_logprob_rows = 64;       // prompt log-probabilities: rows of logits per step
+};
+
+// generation_config.json, where present. Absent keys stay empty.
+struct GenerationDefaults {
+  std::optional<bool> do_sample;
+  std::optional<float> temperature, top_p, min_p, repetition_penalty;
+  std::optional<int32_t> top_k;
+  std::vector<int32_t> eos_ids;
+};
+GenerationDefaults load_generation_config(const std::filesystem::path& folder);
+
+using SequenceId = uint64_t;
+
+enum class FinishReason : uint8_t { none, stop, length, cancelled };
+std::string_view finish_reason_name(FinishReason reason);  // "stop", "length", "cancelled"
+
+struct TokenLogprob {
+  int32_t id;
+  float logprob;
+};
+
+// Called from Engine::step() on the caller's thread, in order, per sequence.
+struct TokenEvent {
+  SequenceId sequence;
+  int32_t token_id;
+  std::string_view text;      // newly safe text; may be empty
+  float logprob;              // valid when logprobs were asked for
+  std::span<const TokenLogprob> top;  // idem
+};
+
+struct SequenceStats {
+  int64_t prompt_tokens = 0, output_tokens = 0;
+  double queue_seconds = 0, prefill_seconds = 0, decode_seconds = 0;  // prefill: first scheduled to first token
+  int32_t preemptions = 0;  // times its KV chunks went to older sequences and it was computed again
+};
+
+struct FinishEvent {
+  SequenceId sequence;
+  FinishReason reason;
+  std::optional<std::string> stop_match;  // stop string that matched
+  std::optional<int32_t> stop_token;      // EOS or stop id that ended it (not part of the tokens)
+  std::string_view text;                  // text held back until the end
+  SequenceStats stats;
+};
+
+class OutputSink {
+ public:
+  virtual ~OutputSink() = default;
+  // logprobs[i] of prompt token i given those before it; entry 0 has none. Called once before the first token when asked for.
+  virtual void on_prompt_logprobs(SequenceId, std::span<const float>) {}
+  virtual void on_token(const TokenEvent& event) = 0;
+  virtual void on_finish(const FinishEvent& event) = 0;
+};
+
+struct EngineInfo {
+  DeviceInfo device;
+  std::string device_reason;
+  DType weights_dtype, kv_dtype;
+  int64_t ctx_size;                 // tokens per sequence
+  size_t weights_bytes, kv_bytes, workspace_bytes;
+  double load_seconds;
+  std::vector<std::string> notes;   // lines for the log: what was assumed, cut or ignored
+};
+
+class Engine {
+ public:
+  static std::unique_ptr<Engine> load(const ModelSource& source, const EngineOptions& options);
+  virtual ~Engine() = default;
+
+  virtual const ModelConfig& config() const = 0;
+  virtual const Tokenizer* tokenizer() const = 0;  // null when the folder has none
+  virtual const GenerationDefaults& generation_defaults() const = 0;
+  virtual const EngineInfo& info() const = 0;
+  // generation_config.json, config.json and the tokenizer's eos token together.
+  virtual std::span<const int32_t> eos_ids() const = 0;
+
+  // Queues a sequence. Throws Error when the prompt is empty, holds ids outside the vocabulary or does not fit the context (both
+  // numbers named). The sink must live until on_finish.
+  virtual SequenceId add(std::vector<int32_t> prompt, const SamplingParams& params, OutputSink& sink) = 0;
+  // Ends it after the step under way; on_finish comes from the next step().
+  virtual void cancel(SequenceId id) = 0;
+  // Runs one step; false when nothing is left to do.
+  virtual bool step() = 0;
+};
+
+}  // namespace bolide

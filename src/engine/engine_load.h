@@ -1,0 +1,30 @@
+// What Engine::load builds, in the order in which its parts depend on each other.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/scheduler.h"
+#include "exec/executor.h"
+#include "exec/open_model.h"
+
+namespace bolide {
+
+struct LoadedModel {
+  ChosenBackend device;  // outlives everything that lies in its memory
+  OpenModel model;
+  std::unique_ptr<Tokenizer> tokenizer;  // null when the folder has none
+  GenerationDefaults defaults;
+  std::vector<int32_t> eos_ids;  // sorted, each once, all inside the vocabulary
+  SchedulerLimits limits;
+  std::string ctx_source;  // where the context size comes from, for messages
+  EngineInfo info;
+  std::unique_ptr<Executor> executor;
+};
+
+// Throws UsageError for options outside their range, ModelError, MemoryError.
+LoadedModel load_engine(const ModelSource& source, const EngineOptions& options);
+
+}  // namespace bolide

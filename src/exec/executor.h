@@ -1,0 +1,49 @@
+// Owns the model on a backend (prepared weights, activations, KV bytes, step inputs) and runs batches.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "backend/backend.h"
+#include "exec/batch.h"
+#include "model/weights.h"
+
+namespace bolide {
+
+struct ExecutorOptions {
+  StepCapacity capacity;
+  int32_t chunk_tokens = 64;  // C
+  int32_t kv_chunks = 0;
+  DType kv_dtype = DType::f32;
+};
+
+class Executor {
+ public:
+  // Weights' views and the backend must outlive the executor. Throws MemoryError when buffers do not fit.
+  Executor(Backend& backend, const ModelConfig& config, const ModelWeights& weights, const ExecutorOptions& options);
+  ~Executor();
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+
+  // Uploads the batch and starts the step. One submission may be under way: submit, wait, submit, ...
+  void submit(const Batch& batch);
+  // Finishes the step. One entry per logits row, valid until the next submit.
+  std::span<const SampledToken> wait();
+
+  const ExecutorOptions& options() const;
+  const KvCacheSpec& kv_spec() const;
+  size_t workspace_bytes() const;  // activations, step inputs and logits
+
+  // Test access: logits [R, V] of the last finished step, downloaded.
+  std::vector<float> download_logits() const;
+  // Test access, for the first divergence from a reference: runs the batch op by op and returns the residual stream x [T, D] after the
+  // embedding and after each layer's attention and MLP (2 L + 1 arrays). The KV cache is written as by submit.
+  std::vector<std::vector<float>> trace(const Batch& batch);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace bolide

@@ -1,0 +1,27 @@
+// What a model will need before anything is read: weights, KV cache, workspace.
+#pragma once
+
+#include <cstddef>
+
+#include "backend/backend.h"
+#include "model/model_config.h"
+
+namespace bolide {
+
+// Logit biases that one sequence may bring along.
+constexpr int32_t kMaxLogitBiases = 1024;
+
+// The model's sizes as backends plan with them.
+ModelDims model_dims(const ModelConfig& config);
+
+// Step inputs, activations and logits for a capacity (backend scratch not included).
+size_t workspace_bytes(const ModelConfig& config, const StepCapacity& capacity, DType activations);
+
+// Upper bounds of a step for so many sequences of so many tokens, T rows a step and R rows of logits. At least one logits row for each
+// sequence; a penalty history has at most ctx_size entries. Saturates at the largest int32.
+StepCapacity step_capacity(int32_t tokens, int32_t sequences, int32_t logit_rows, int64_t ctx_size, int32_t chunk_tokens);
+
+// Chunks that hold `sequences` sequences of `ctx_size` tokens. Saturates at the largest int32.
+int32_t chunks_for(int64_t ctx_size, int32_t sequences, int32_t chunk_tokens);
+
+}  // namespace bolide

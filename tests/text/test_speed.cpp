@@ -1,0 +1,85 @@
+// Time is linear in practice. The bounds are many times what a release build needs on an idle core, so that only another order of
+// growth breaks them, even under sanitizers and beside other work.
+#include <ctime>
+#include <random>
+
+#include "catch.h"
+#include "fixtures.h"
+#include "text/unicode.h"
+
+using namespace bolide;
+using bolide::test::tokenizer;
+
+namespace {
+
+constexpr size_t kMegabyte = 1 << 20;
+#if defined(__SANITIZE_ADDRESS__) || !defined(NDEBUG)
+constexpr double kBound = 30;  // seconds of processor time
+#else
+constexpr double kBound = 3;
+#endif
+
+std::string repeated(const std::string& unit) {
+  std::string out;
+  while (out.size() + unit.size() <= kMegabyte) out += unit;
+  return out;
+}
+
+template <class Make>
+std::string generated(Make make) {
+  std::mt19937 rng(9);
+  std::string out;
+  while (out.size() + 4 <= kMegabyte) append_code_point(out, make(rng));
+  return out;
+}
+
+double seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
+struct Sample {
+  const char* name;
+  std::string text;
+};
+
+std::vector<Sample> samples() {
+  return {
+      {"one letter", repeated("a")},
+      {"blanks", repeated(" ")},
+      {"lines", repeated("\n")},
+      {"English", repeated("The quick brown fox doesn't jump over 13 lazy dogs, does it? ")},
+      {"letters", generated([](auto& rng) { return static_cast<char32_t>('a' + rng() % 26); })},
+      {"emoji", generated([](auto& rng) { return static_cast<char32_t>(0x1F300 + rng() % 0x300); })},
+      {"Han", generated([](auto& rng) { return static_cast<char32_t>(0x4E00 + rng() % 0x5000); })},
+      {"marks", generated([](auto& rng) { return static_cast<char32_t>(rng() % 2 ? 0x301 : 0x334); })},
+      {"special tokens", repeated("<|im_end|></s>")},
+  };
+}
+
+}  // namespace
+
+TEST_CASE("a megabyte of any text takes seconds at most") {
+  for (const Sample& sample : samples()) {
+    for (const char* name : {"qwen3", "llama2", "gemma", "sentencepiece"}) {
+      const double start = seconds();
+      const std::vector<int32_t> ids = tokenizer(name).encode(sample.text, {});
+      const double took = seconds() - start;
+      INFO(name << ", " << sample.name << ": " << took << " s");
+      CHECK(ids.size() > 1000);
+      CHECK(took < kBound);
+    }
+  }
+}
+
+TEST_CASE("normalising a megabyte of unordered marks takes seconds at most") {
+  const std::string marks = generated([](auto& rng) { return static_cast<char32_t>(rng() % 2 ? 0x301 : 0x334); });
+  const double start = seconds();
+  const std::string sorted = unicode_normalize(marks, NormalizationForm::nfc);
+  CHECK(sorted.size() == marks.size());
+  CHECK(seconds() - start < kBound);
+}
+
+TEST_CASE("a tokenizer of 150,000 tokens loads in seconds at most") {
+  const std::filesystem::path folder = bolide::test::unpacked("tokenizers/qwen3.tar.xz") / "qwen3";
+  const double start = seconds();
+  CHECK(load_tokenizer(folder)->vocab_size() == 151669);
+  CHECK(seconds() - start < kBound);
+}
