@@ -60,8 +60,9 @@ bool DeviceOptions::listed() const {
   if (!list) return false;
   ResultStream out;
   for (const DeviceInfo& device : list_devices()) {
-    out.write(fmt::format("{:<8} {}, {} free of {}\n", device.id, device.name, human_bytes(device.memory_free),
-                          human_bytes(device.memory_total)));
+    // A GPU's free memory is left unknown (0) here: asking for it takes a context on the device.
+    const std::string free = device.memory_free > 0 ? human_bytes(device.memory_free) + " free of " : "";
+    out.write(fmt::format("{:<8} {}, {}{}\n", device.id, device.name, free, human_bytes(device.memory_total)));
   }
   out.finish();
   return true;
