@@ -52,7 +52,8 @@ class ConfigTest(unittest.TestCase):
 
     def test_refusals_name_the_reason(self):
         for changes, reason in (({"llama__expert_count": 8}, "experts"), ({"llama__attention__sliding_window": 32}, "sliding"),
-                                ({"llama__rope__dimension_count": 4}, "part of a head"), ({"llama__block_count": None}, "llama.block_count"),
+                                ({"llama__rope__dimension_count": 4}, "part of a head"),
+                                ({"llama__block_count": None}, "llama.block_count"),
                                 ({"llama__attention__head_count_kv": [1, 2]}, "head_count_kv"),
                                 ({"llama__attention__head_count": 0}, "head_count"), ({"llama__rope__scaling__type": "yarn"}, "yarn")):
             with self.assertRaisesRegex(ConversionError, reason):
