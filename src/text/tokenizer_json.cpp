@@ -104,8 +104,9 @@ std::unique_ptr<BpeModel> parse_model(const JsonNode& root, TokenizerFile& file)
     if (node.has(key) && !node.string(key).empty()) node.at(key).fail("is not empty, which bolide does not support");
   }
   if (node.has("dropout")) {
-    const nlohmann::json& dropout = node.at("dropout").value();
-    if (!dropout.is_number() || dropout.get<double>() != 0.0) node.at("dropout").fail("is not 0; bolide does not support random merges");
+    const JsonNode dropout = node.at("dropout");
+    const bool off = dropout.value().is_number() && dropout.value().get<double>() == 0.0;
+    if (!off) dropout.fail("is not 0; bolide does not support random merges");
   }
   BpeOptions options;
   if (node.has("unk_token")) options.unk_token = node.string("unk_token");
