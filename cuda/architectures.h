@@ -12,6 +12,8 @@ class Architectures {
  public:
   explicit Architectures(const std::string& cmake_list);
   bool runs_on(int major, int minor) const;
+  // Whether machine code for exactly this is in the build: "sm_90a".
+  bool holds(const std::string& name) const;
   std::string text() const;  // "sm_80, sm_90a"
 
  private:

@@ -6,9 +6,9 @@
 // Preconditions: Dh even, at most 256; H a multiple of Hkv; K and V of every visible position are in the cache.
 //
 // Kernels, each taking the rows it suits: kernels/attention_decode.cu splits one row's KV length over blocks and is bound by reading
-// K and V once per head group; kernels/attention_mma.cu (bfloat16, tensor cores) and kernels/attention_prefill.cu (anything, float32)
-// reuse a tile of K and V for a tile of rows. Steps of few rows launch the first alone; longer ones launch it for the sequences with a
-// single row and one of the others for the rest.
+// K and V once per head group; kernels/attention_wgmma.cu (bfloat16, Hopper's tensor cores), kernels/attention_mma.cu (bfloat16, any
+// tensor cores) and kernels/attention_prefill.cu (anything, float32) reuse a tile of K and V for a tile of rows. Steps of few rows launch
+// the first alone; longer ones launch it for the sequences with a single row and one of the others for the rest.
 #include <algorithm>
 
 #include "cuda/attention.h"
@@ -26,13 +26,27 @@ int log2_or_minus_one(int32_t v) {
 
 }  // namespace
 
+namespace {
+
+// Splits of each of `units` for two blocks a multiprocessor.
+int32_t spread(int multiprocessors, int64_t units) {
+  return static_cast<int32_t>(std::clamp<int64_t>((2 * multiprocessors + units - 1) / std::max<int64_t>(units, 1), 1, kMaxSplits));
+}
+
+}  // namespace
+
+// One block a multiprocessor: beside the products' blocks there is no room for more, and blocks without work would wait for it.
+int row_splits(int multiprocessors, int32_t rows, int32_t kv_heads) {
+  return static_cast<int>(std::clamp<int64_t>(multiprocessors / (int64_t{rows} * kv_heads), 1, kMaxSplits));
+}
+
 SplitPlan split_plan(int multiprocessors, int32_t rows, int32_t heads, int32_t kv_heads) {
   const int group = heads / kv_heads;
   SplitPlan plan{};
   plan.block_heads = group >= 3 ? 4 : group;
   plan.head_groups = (group + plan.block_heads - 1) / plan.block_heads;
   const int64_t units = static_cast<int64_t>(rows) * kv_heads * plan.head_groups;
-  plan.splits = static_cast<int32_t>(std::clamp<int64_t>((2 * multiprocessors + units - 1) / std::max<int64_t>(units, 1), 1, kMaxSplits));
+  plan.splits = spread(multiprocessors, units);
   return plan;
 }
 
@@ -41,11 +55,14 @@ AttentionScratch attention_scratch(int multiprocessors, int32_t rows, int32_t he
   const size_t units = static_cast<size_t>(rows) * kv_heads * plan.head_groups;
   // units * splits is at most this for any smaller number of rows too.
   const size_t blocks = units + 2 * static_cast<size_t>(multiprocessors);
-  return {blocks * plan.block_heads * (head_dim + 2) * sizeof(float), units * sizeof(int32_t)};
+  const size_t row_blocks = static_cast<size_t>(rows) * kv_heads + 2 * static_cast<size_t>(multiprocessors);
+  const size_t records = std::max(blocks * plan.block_heads, row_blocks * (heads / kv_heads));
+  return {records * (head_dim + 2) * sizeof(float), (units + kAttentionCounters) * sizeof(int32_t)};
 }
 
-void cuda_attention(CudaContext& context, const AttentionArgs& args) {
-  const CudaSite site{"attention", args.layer};
+namespace {
+
+AttentionParameters parameters(const AttentionArgs& args) {
   AttentionParameters p{};
   p.q = args.q.data;
   p.out = args.out.data;
@@ -59,14 +76,35 @@ void cuda_attention(CudaContext& context, const AttentionArgs& args) {
   p.kv_heads = args.kv_heads;
   p.head_dim = args.head_dim;
   p.chunk_shift = log2_or_minus_one(p.kv.chunk_tokens);
+  return p;
+}
+
+void attend_rows(CudaContext& context, const AttentionParameters& p, int32_t rows, bool single_rows, const FreshRows& fresh,
+                 const CudaSite& site) {
+  if (attention_rows_fits(p)) return attention_rows(context, p, rows, single_rows, fresh, site);
+  require_contract(fresh.product.product == nullptr, "attention_takes_product() was not asked", site);
+  attention_decode(context, p, rows, single_rows, site);
+}
+
+}  // namespace
+
+bool attention_takes_product(const CudaContext& context, const AttentionArgs& args) {
+  return context.capacity.tokens <= kFewRows && attention_rows_fits(parameters(args));
+}
+
+void cuda_attention(CudaContext& context, const AttentionArgs& args, const QkvProduct& fresh) {
+  const CudaSite site{"attention", args.layer};
+  const AttentionParameters p = parameters(args);
   require_contract(args.q.dtype == args.out.dtype, "q and the output differ in dtype", site);
   require_contract(args.heads % args.kv_heads == 0 && args.head_dim % 2 == 0 && args.head_dim <= 256, "head shape", site);
 
   if (context.capacity.tokens <= kFewRows) {
-    attention_decode(context, p, context.capacity.tokens, false, site);
+    attend_rows(context, p, context.capacity.tokens, false, {fresh, context.fault}, site);
   } else {
-    attention_decode(context, p, context.capacity.sequences, true, site);
-    if (context.capacity.tokens <= context.capacity.sequences) return;
+    require_contract(fresh.product == nullptr, "more rows than the fused kernel takes", site);
+    attend_rows(context, p, context.capacity.sequences, true, {}, site);
+    // Also where a step may hold as many sequences as rows: one of them can still bring several rows.
+    if (attention_wgmma_fits(context, p)) return attention_wgmma(context, p, site);
     attention_mma_fits(p) ? attention_mma(context, p, site) : attention_prefill(context, p, site);
   }
 }

@@ -1,4 +1,4 @@
-// The two attention kernels and what they share. attention.cu decides which runs.
+// The attention kernels and what they share. attention.cu decides which runs.
 #pragma once
 
 #include "cuda/check.h"
@@ -76,13 +76,43 @@ struct SplitPlan {
 };
 SplitPlan split_plan(int multiprocessors, int32_t rows, int32_t heads, int32_t kv_heads);
 
+// Where norm_qkv left its product to the attention kernel: q and the step's own K and V are made there. product.product null: they are in
+// the buffers already.
+struct FreshRows {
+  QkvProduct product;
+  DeviceFault* fault;
+};
+
 // Rows one by one, the KV length split over blocks. single_rows: only sequences with exactly one row, one grid slice per sequence
 // (rows = capacity in sequences); otherwise every row (rows = capacity in tokens).
 void attention_decode(CudaContext& context, const AttentionParameters& p, int32_t rows, bool single_rows, const CudaSite& site);
+// The same on the tensor cores, where the dtypes, the head size and the chunk size suit.
+bool attention_rows_fits(const AttentionParameters& p);
+void attention_rows(CudaContext& context, const AttentionParameters& p, int32_t rows, bool single_rows, const FreshRows& fresh,
+                    const CudaSite& site);
+// Blocks per row and kv head of attention_rows at most.
+int row_splits(int multiprocessors, int32_t rows, int32_t kv_heads);
 // Tiles of query rows, of sequences with at least two rows.
 void attention_prefill(CudaContext& context, const AttentionParameters& p, const CudaSite& site);
 // The same on the tensor cores, where the dtypes and the head size suit.
 bool attention_mma_fits(const AttentionParameters& p);
 void attention_mma(CudaContext& context, const AttentionParameters& p, const CudaSite& site);
+// The same on Hopper's warpgroup tensor cores, where device, build, dtypes, head size and chunk size suit.
+bool attention_wgmma_fits(const CudaContext& context, const AttentionParameters& p);
+void attention_wgmma(CudaContext& context, const AttentionParameters& p, const CudaSite& site);
+
+// One way to cut that kernel's work, for measuring them beside each other.
+struct AttentionVariant {
+  const char* name;
+  bool (*fits)(const AttentionParameters& p);
+  void (*run)(CudaContext& context, const AttentionParameters& p, const CudaSite& site);
+};
+const AttentionVariant* attention_wgmma_variants(int& count);
+
+// Two counters for kernels that deal out work by themselves, zero between launches: the end of `arrivals`.
+constexpr int kAttentionCounters = 2;
+inline int32_t* attention_counters(const CudaScratch& scratch) {
+  return scratch.arrivals + scratch.arrivals_bytes / sizeof(int32_t) - kAttentionCounters;
+}
 
 }  // namespace bolide

@@ -39,12 +39,26 @@ struct KvView {
 };
 KvView kv_view(const KvCache& cache);  // kv_cache.cpp
 
+// norm_qkv's product before heads are made of it (device/head.cuh), [T, stride] f32: H query heads, then Hkv key heads, then Hkv value
+// heads of Dh columns each.
+struct QkvProduct {
+  const float* product = nullptr;
+  int64_t stride = 0;
+  const float* row_scale = nullptr;  // [T] or null: true value = product * row_scale
+  const float* bias = nullptr;       // [Q + 2 KV] or null
+  const float* q_norm = nullptr;     // [Dh] or null
+  const float* k_norm = nullptr;     // [Dh] or null
+  const float* rope = nullptr;       // [T, Dh / 2, 2]
+  float eps = 0.0f;
+  int32_t heads = 0, kv_heads = 0, head_dim = 0;
+};
+
 // Faults that only the device can see. Kernels write the first one into host-mapped memory; Backend::sync and download throw it.
 struct DeviceFault {
-  enum Code : int32_t { none, nan_logits, infinite_logits, nothing_to_draw, bad_token, bad_slot };
+  enum Code : int32_t { none, nan_logits, infinite_logits, nothing_to_draw, bad_token, bad_slot, stalled };
   int32_t code;
   int32_t row;
-  int32_t value;  // the offending id or slot
+  int32_t value;  // the offending id or slot; of stalled, block (row) and thread
 };
 
 // Scratch memory of the ops, grown by reserve() only, so that its addresses hold as long as a captured step lives.
@@ -58,7 +72,7 @@ struct CudaScratch {
   size_t widened_bytes = 0;
   float* attention = nullptr;  // partial (m, l, o) of split attention, see attention_decode.cu
   size_t attention_bytes = 0;
-  int32_t* arrivals = nullptr;  // zero between launches
+  int32_t* arrivals = nullptr;  // zero between launches; the last are attention_counters()
   size_t arrivals_bytes = 0;
   float* sampling = nullptr;  // [R, V] logits after penalties, bias and masks
   size_t sampling_bytes = 0;
@@ -67,6 +81,9 @@ struct CudaScratch {
 struct CudaContext {
   int device = 0;
   int multiprocessors = 0;
+  int compute_capability = 0;  // 90 for 9.0
+  bool dependent_launch = false;  // compute capability 9.0 and later: programmatic dependent launch, clusters
+  int copy_pace = 0;              // clocks between KBs of weights that each multiprocessor asks for ahead of time, see kernels/row_product.cu
   cudaStream_t stream = nullptr;
   DType activations = DType::bf16;  // of q, attention output and MLP buffers; f32 keeps all arithmetic in float32
   StepCapacity capacity;            // of the step under way
@@ -77,7 +94,10 @@ struct CudaContext {
 
 void cuda_embed(CudaContext& context, const EmbedArgs& args);
 void cuda_norm_qkv(CudaContext& context, const NormQkvArgs& args);
-void cuda_attention(CudaContext& context, const AttentionArgs& args);
+// The product alone, for a cuda_attention() of the same layer that takes it instead of norm_qkv's epilogue.
+QkvProduct cuda_qkv_product(CudaContext& context, const NormQkvArgs& args);
+bool attention_takes_product(const CudaContext& context, const AttentionArgs& args);
+void cuda_attention(CudaContext& context, const AttentionArgs& args, const QkvProduct& fresh = {});
 void cuda_project_add(CudaContext& context, const ProjectAddArgs& args);
 void cuda_norm_gate_up(CudaContext& context, const NormGateUpArgs& args);
 void cuda_logits(CudaContext& context, const LogitsArgs& args);

@@ -82,13 +82,19 @@ struct CublasLt::Plan {
   }
 };
 
-CublasLt::CublasLt() : library_(std::make_unique<Library>()) {
+CublasLt::CublasLt(int device) {
   const CudaSite site{"start"};
+  // Here and not beside: the device's free memory is asked for as soon as the backend is made.
   check_cuda(cudaMalloc(&workspace_, kWorkspaceBytes), "cuBLASLt workspace", site);
-  library_->check(library_->create(&handle_), "cublasLtCreate", site);
+  loaded_ = std::async(std::launch::async, [this, device, site] {
+              library_ = std::make_unique<Library>();
+              check_cuda(cudaSetDevice(device), "cudaSetDevice", site);
+              library_->check(library_->create(&handle_), "cublasLtCreate", site);
+            }).share();
 }
 
 CublasLt::~CublasLt() {
+  loaded_.wait();
   plans_.clear();
   if (handle_) library_->destroy(handle_);
   cudaFree(workspace_);
@@ -133,6 +139,7 @@ CublasLt::Plan& CublasLt::plan(const GemmShape& s, const CudaSite& site) {
 }
 
 bool CublasLt::gemm(const GemmShape& shape, const void* w, const void* x, float* d, cudaStream_t stream, const CudaSite& site) {
+  ready();
   Plan& p = plan(shape, site);
   if (!p.found) return false;
   const float alpha = 1.0f, beta = shape.accumulate ? 1.0f : 0.0f;

@@ -1,8 +1,10 @@
-// cuBLASLt, loaded when a CUDA backend is made: the binary starts, and runs on the CPU, on machines without the library.
+// cuBLASLt, loaded when a CUDA backend is made: the binary starts, and runs on the CPU, on machines without the library. It is a large
+// library, so that it is loaded beside what else a start has to do.
 #pragma once
 
 #include <cublasLt.h>
 
+#include <future>
 #include <map>
 #include <memory>
 #include <tuple>
@@ -26,11 +28,14 @@ struct GemmShape {
 
 class CublasLt {
  public:
-  // Loads the library and creates its handle on the current device. Throws Error naming the library and where it was looked for.
-  CublasLt();
+  // Begins to load the library and to create its handle on `device`, which is the current one.
+  explicit CublasLt(int device);
   ~CublasLt();
   CublasLt(const CublasLt&) = delete;
   CublasLt& operator=(const CublasLt&) = delete;
+
+  // Until it is loaded. Throws Error naming the library and where it was looked for.
+  void ready() const { loaded_.get(); }
 
   // Enqueues the product, its algorithm found once per shape. False: cuBLASLt has no algorithm for this shape.
   bool gemm(const GemmShape& shape, const void* w, const void* x, float* d, cudaStream_t stream, const CudaSite& site);
@@ -43,6 +48,7 @@ class CublasLt {
   std::unique_ptr<Library> library_;
   cublasLtHandle_t handle_ = nullptr;
   void* workspace_ = nullptr;
+  std::shared_future<void> loaded_;
   std::map<decltype(GemmShape{}.key()), std::unique_ptr<Plan>> plans_;
 };
 

@@ -4,22 +4,43 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
 #include "cuda/architectures.h"
+#include "cuda/capture.h"
 #include "cuda/context.h"
 #include "cuda/cublaslt.h"
 #include "cuda/graph.h"
+#include "cuda/download.h"
 #include "cuda/kv_cache.h"
 #include "cuda/matrix.h"
 #include "cuda/memory.h"
+#include "cuda/norm_qkv_comparison.h"
+#include "cuda/nvml.h"
 #include "cuda/read_bandwidth.h"
+#include "cuda/scratch.h"
+#include "cuda/step.h"
+#include "cuda/upload.h"
 
 namespace bolide {
 namespace {
 
-constexpr size_t kWidenedBytes = size_t{64} << 20;
+constexpr size_t kAheadPieceBytes = size_t{1} << 20;
+
+// Ops called one by one have the capacity of the last reserve(), those of a step the step's.
+class CapacityOfStep {
+ public:
+  CapacityOfStep(StepCapacity& capacity, const StepCapacity& step) : capacity_(capacity), saved_(capacity) { capacity_ = step; }
+  ~CapacityOfStep() { capacity_ = saved_; }
+  CapacityOfStep(const CapacityOfStep&) = delete;
+  CapacityOfStep& operator=(const CapacityOfStep&) = delete;
+
+ private:
+  StepCapacity& capacity_;
+  StepCapacity saved_;
+};
 
 class CudaBackend final : public Backend {
  public:
@@ -34,12 +55,16 @@ class CudaBackend final : public Backend {
   std::unique_ptr<Buffer> alloc(size_t bytes) override;
   void upload(void* to, const void* from_host, size_t bytes) override;
   void download(void* to_host, const void* from, size_t bytes) override;
+  void upload_ahead(void* to, const void* from_host, size_t bytes) override;
   void sync() override;
+  std::unique_ptr<Download> make_download(size_t bytes) override;
+  bool asynchronous() const override { return true; }
 
   std::unique_ptr<Matrix> prepare(std::span<const TensorView> stacked_rows) override;
   std::unique_ptr<Buffer> prepare_vector(std::span<const TensorView> parts, float offset) override;
   std::unique_ptr<KvCache> alloc_kv(const KvCacheSpec& spec) override;
   void reserve(const StepCapacity& capacity, const ModelDims& dims) override;
+  size_t scratch_bytes(const StepCapacity& capacity, const ModelDims& dims) const override;
 
   void embed(const EmbedArgs& args) override { cuda_embed(use(), args); }
   void norm_qkv(const NormQkvArgs& args) override { cuda_norm_qkv(use(), args); }
@@ -50,11 +75,17 @@ class CudaBackend final : public Backend {
   void sample(const SampleArgs& args) override { cuda_sample(use(), args); }
   void run_step(const Step& step) override;
   double measure_read_bandwidth() override { return measure_cuda_read_bandwidth(use()); }
+  DeviceState state() override { return nvml_device_state(context_.device); }
+  std::vector<OpTime> time_ops(const Step& step, int32_t repetitions) override;
+  NormQkvComparison compare_norm_qkv(const NormQkvShape& shape) override;
 
  private:
   // Every entry from above selects the device: the calling thread may have used another.
+  void select() { check_cuda(cudaSetDevice(context_.device), "cudaSetDevice", {"backend"}); }
+  // For what may read weights: they are there afterwards.
   CudaContext& use() {
-    check_cuda(cudaSetDevice(context_.device), "cudaSetDevice", {"backend"});
+    select();
+    uploader_.finish();
     return context_;
   }
   template <class T>
@@ -66,13 +97,29 @@ class CudaBackend final : public Backend {
   size_t memory_total_ = 0;
   StepCapacity reserved_;
   std::unique_ptr<CublasLt> cublas_;
-  std::unique_ptr<Staging> staging_;
+  std::unique_ptr<Staging> staging_, ahead_staging_;
+  cudaStream_t uploads_ = nullptr, downloads_ = nullptr;
+  cudaEvent_t ahead_ = nullptr;  // the last upload_ahead
+  bool ahead_pending_ = false;   // and whether a step has waited for it
+  Uploader uploader_;
   std::unique_ptr<CudaBuffer> operand_, row_scale_, product_, widened_, attention_, arrivals_, sampling_;
   size_t row_scale_bytes_ = 0;
   StepGraphs graphs_;
 };
 
-CudaBackend::CudaBackend(int device, DType activations) {
+// Clocks in which one multiprocessor's share of the memory's nominal bandwidth brings a KB, and a little more: measured on an H100, where 80
+// are the share, 85 served decoding best (docs/performance.md).
+int copy_pace(int device, int multiprocessors, const CudaSite& site) {
+  int clock_khz = 0, memory_khz = 0, bus_bits = 0;
+  check_cuda(cudaDeviceGetAttribute(&clock_khz, cudaDevAttrClockRate, device), "clock rate", site);
+  check_cuda(cudaDeviceGetAttribute(&memory_khz, cudaDevAttrMemoryClockRate, device), "memory clock rate", site);
+  check_cuda(cudaDeviceGetAttribute(&bus_bits, cudaDevAttrGlobalMemoryBusWidth, device), "memory bus width", site);
+  const double bytes_per_second = 2e3 * memory_khz * bus_bits / 8;
+  if (!(bytes_per_second > 0)) return 0;
+  return static_cast<int>(1.06 * 1024 * multiprocessors * 1e3 * clock_khz / bytes_per_second);
+}
+
+CudaBackend::CudaBackend(int device, DType activations) : uploader_(device) {
   const CudaSite site{"start"};
   context_.device = device;
   context_.activations = activations;
@@ -82,10 +129,17 @@ CudaBackend::CudaBackend(int device, DType activations) {
   name_ = properties.name;
   memory_total_ = properties.totalGlobalMem;
   context_.multiprocessors = properties.multiProcessorCount;
-  cublas_ = std::make_unique<CublasLt>();
+  context_.compute_capability = 10 * properties.major + properties.minor;
+  context_.dependent_launch = properties.major >= 9;
+  context_.copy_pace = copy_pace(device, properties.multiProcessorCount, site);
+  cublas_ = std::make_unique<CublasLt>(device);
   context_.cublas = cublas_.get();
   check_cuda(cudaStreamCreateWithFlags(&context_.stream, cudaStreamNonBlocking), "stream", site);
   staging_ = std::make_unique<Staging>(context_.stream);
+  check_cuda(cudaStreamCreateWithFlags(&uploads_, cudaStreamNonBlocking), "stream", site);
+  check_cuda(cudaStreamCreateWithFlags(&downloads_, cudaStreamNonBlocking), "stream", site);
+  check_cuda(cudaEventCreateWithFlags(&ahead_, cudaEventDisableTiming), "event", site);
+  ahead_staging_ = std::make_unique<Staging>(uploads_, kAheadPieceBytes);
   void* fault = nullptr;
   check_cuda(cudaHostAlloc(&fault, sizeof(DeviceFault), cudaHostAllocMapped), "pinned host memory", site);
   std::memset(fault, 0, sizeof(DeviceFault));
@@ -95,9 +149,14 @@ CudaBackend::CudaBackend(int device, DType activations) {
 
 CudaBackend::~CudaBackend() {
   cudaSetDevice(context_.device);
+  uploader_.wait();
   cudaStreamSynchronize(context_.stream);
   graphs_.clear();
   staging_.reset();
+  ahead_staging_.reset();
+  cudaEventDestroy(ahead_);
+  cudaStreamDestroy(uploads_);
+  cudaStreamDestroy(downloads_);
   cublas_.reset();
   cudaFreeHost(context_.fault);
   cudaStreamDestroy(context_.stream);
@@ -119,12 +178,12 @@ void CudaBackend::require_support(const ModelDims& dims, DType, DType) const {
 }
 
 std::unique_ptr<Buffer> CudaBackend::alloc(size_t bytes) {
-  use();
+  select();
   return std::make_unique<CudaBuffer>(bytes, context_.device, "buffers");
 }
 
 void CudaBackend::upload(void* to, const void* from_host, size_t bytes) {
-  use();
+  select();
   staging_->copy(to, from_host, bytes);
 }
 
@@ -134,10 +193,23 @@ void CudaBackend::download(void* to_host, const void* from, size_t bytes) {
   sync();
 }
 
-void CudaBackend::sync() {
+void CudaBackend::upload_ahead(void* to, const void* from_host, size_t bytes) {
   use();
-  check_cuda(cudaStreamSynchronize(context_.stream), "cudaStreamSynchronize", {"step"});
-  throw_fault();
+  ahead_staging_->copy(to, from_host, bytes);
+  check_cuda(cudaEventRecord(ahead_, uploads_), "upload", {"memory"});
+  ahead_pending_ = true;
+}
+
+void CudaBackend::sync() {
+  use().cublas->ready();
+  const cudaError_t status = cudaStreamSynchronize(context_.stream);
+  throw_fault();  // first: a kernel that reports a fault and ends itself fails the stream too, and the fault says more
+  check_cuda(status, "cudaStreamSynchronize", {"step"});
+}
+
+std::unique_ptr<Download> CudaBackend::make_download(size_t bytes) {
+  use();
+  return std::make_unique<CudaDownload>(context_.stream, downloads_, bytes, [this] { throw_fault(); });
 }
 
 void CudaBackend::throw_fault() {
@@ -157,19 +229,21 @@ void CudaBackend::throw_fault() {
           fmt::format("sample: penalties and biases leave no token to draw in logits row {}. Check --logit-bias and the penalties", row));
     case DeviceFault::bad_token:
       throw_contract(fmt::format("token id {} of row {} is outside the vocabulary", value, row).c_str(), {"embed"});
+    case DeviceFault::stalled:
+      throw_contract(fmt::format("a kernel waited in vain (block {}, thread {})", row, value).c_str(), {"step"});
     default:
       throw_contract(fmt::format("slot {} of row {} is outside the KV cache", value, row).c_str(), {"norm_qkv"});
   }
 }
 
 std::unique_ptr<Matrix> CudaBackend::prepare(std::span<const TensorView> stacked_rows) {
-  use();
+  select();
   graphs_.clear();
-  return std::make_unique<CudaMatrix>(stacked_rows, context_.device, *staging_);
+  return std::make_unique<CudaMatrix>(stacked_rows, context_.device, *staging_, uploader_);
 }
 
 std::unique_ptr<Buffer> CudaBackend::prepare_vector(std::span<const TensorView> parts, float offset) {
-  use();
+  select();
   std::vector<float> all;
   for (const TensorView& part : parts) {
     BOLIDE_CHECK(part.data != nullptr);
@@ -182,7 +256,7 @@ std::unique_ptr<Buffer> CudaBackend::prepare_vector(std::span<const TensorView> 
 }
 
 std::unique_ptr<KvCache> CudaBackend::alloc_kv(const KvCacheSpec& spec) {
-  use();
+  select();
   graphs_.clear();
   return std::make_unique<CudaKvCache>(spec, context_.device);
 }
@@ -200,7 +274,8 @@ void CudaBackend::grow(T*& pointer, size_t& have, std::unique_ptr<CudaBuffer>& o
 
 void CudaBackend::reserve(const StepCapacity& capacity, const ModelDims& dims) {
   use();
-  sync();  // nothing may still use the scratch that grows
+  // Nothing may still use the scratch that grows. Not sync(), which waits for cuBLASLt, too: that is loaded beside the weights.
+  check_cuda(cudaStreamSynchronize(context_.stream), "cudaStreamSynchronize", {"reserve"});
   graphs_.clear();
   StepCapacity& c = reserved_;
   c.tokens = std::max(c.tokens, capacity.tokens);
@@ -211,38 +286,48 @@ void CudaBackend::reserve(const StepCapacity& capacity, const ModelDims& dims) {
   c.logit_biases = std::max(c.logit_biases, capacity.logit_biases);
   context_.capacity = capacity;
 
-  const auto size = [](int64_t n) { return static_cast<size_t>(n); };
-  const int64_t q = int64_t{dims.heads} * dims.head_dim, qkv = q + 2 * int64_t{dims.kv_heads} * dims.head_dim;
-  const int64_t widest_in = padded_columns(std::max<int64_t>({dims.hidden, dims.mlp, q}));
-  const int64_t widest_out = padded_columns(std::max<int64_t>({dims.hidden, 2 * int64_t{dims.mlp}, qkv}));
-  const int64_t rows = std::max(c.tokens, c.logit_rows);
+  const ScratchSizes sizes = scratch_sizes(c, dims, context_.multiprocessors);
   CudaScratch& s = context_.scratch;
-  grow(s.operand, s.operand_bytes, operand_, size(rows * widest_in) * sizeof(float));
-  grow(s.row_scale, row_scale_bytes_, row_scale_, size(rows) * sizeof(float));
-  grow(s.product, s.product_bytes, product_, size(c.tokens * widest_out) * sizeof(float));
-  grow(s.widened, s.widened_bytes, widened_, std::max(kWidenedBytes, size(widest_in) * sizeof(float)));
-  const AttentionScratch attention = attention_scratch(context_.multiprocessors, std::max(std::min(c.tokens, kFewRows), c.sequences),
-                                                       dims.heads, dims.kv_heads, dims.head_dim);
-  grow(s.attention, s.attention_bytes, attention_, attention.partial_bytes);
-  grow(s.arrivals, s.arrivals_bytes, arrivals_, attention.arrival_bytes);
+  grow(s.operand, s.operand_bytes, operand_, sizes.operand);
+  grow(s.row_scale, row_scale_bytes_, row_scale_, sizes.row_scale);
+  grow(s.product, s.product_bytes, product_, sizes.product);
+  grow(s.widened, s.widened_bytes, widened_, sizes.widened);
+  grow(s.attention, s.attention_bytes, attention_, sizes.attention.partial_bytes);
+  grow(s.arrivals, s.arrivals_bytes, arrivals_, sizes.attention.arrival_bytes);
   check_cuda(cudaMemsetAsync(s.arrivals, 0, s.arrivals_bytes, context_.stream), "memset", {"reserve"});
-  grow(s.sampling, s.sampling_bytes, sampling_, size(int64_t{c.logit_rows} * dims.vocab) * sizeof(float));
-  sync();
+  grow(s.sampling, s.sampling_bytes, sampling_, sizes.sampling);
+  check_cuda(cudaStreamSynchronize(context_.stream), "cudaStreamSynchronize", {"reserve"});
+}
+
+size_t CudaBackend::scratch_bytes(const StepCapacity& capacity, const ModelDims& dims) const {
+  return scratch_sizes(capacity, dims, context_.multiprocessors).total();
+}
+
+std::vector<OpTime> CudaBackend::time_ops(const Step& step, int32_t repetitions) {
+  use();
+  const CapacityOfStep scope(context_.capacity, step.capacity);
+  return time_pieces(context_.stream, step.ops.size(), repetitions, [&](size_t i) { run_op_at(step, i); });
+}
+
+NormQkvComparison CudaBackend::compare_norm_qkv(const NormQkvShape& shape) {
+  use().cublas->ready();
+  // With float32 activations every product, norm and buffer is float32.
+  struct Restore {
+    DType& activations;
+    DType saved;
+    ~Restore() { activations = saved; }
+  } const restore{context_.activations, context_.activations};
+  context_.activations = shape.dtype;
+  return compare_cuda_norm_qkv(context_, *this, shape);
 }
 
 void CudaBackend::run_step(const Step& step) {
   use();
   const StepCapacity& c = step.capacity;
   BOLIDE_CHECK(c.tokens <= reserved_.tokens && c.sequences <= reserved_.sequences && c.logit_rows <= reserved_.logit_rows);
-  context_.capacity = c;
-  // Ops called one by one keep the capacity of the last reserve().
-  struct Restore {
-    StepCapacity& capacity;
-    StepCapacity saved;
-    ~Restore() { capacity = saved; }
-  } const restore{context_.capacity, context_.capacity};
-  context_.capacity = c;
-  graphs_.run(step, context_.stream, [&] { Backend::run_step(step); });
+  const CapacityOfStep scope(context_.capacity, c);
+  if (std::exchange(ahead_pending_, false)) check_cuda(cudaStreamWaitEvent(context_.stream, ahead_), "wait for an upload", {"step"});
+  graphs_.run(step, context_.stream, [&] { enqueue_step(context_, step); });
 }
 
 }  // namespace

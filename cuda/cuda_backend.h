@@ -16,7 +16,8 @@ struct CudaDevices {
 // Never throws: a missing driver is an entry in `problems`.
 CudaDevices cuda_devices();
 
-// Throws Error naming what is missing (driver, device, compiled architecture, cuBLASLt) and what to do.
+// Throws Error naming what is missing (driver, device, compiled architecture) and what to do. That cuBLASLt is missing is what the first
+// sync() or product of many rows throws, since it is loaded beside other work.
 // activations: bf16, or f32, with which every product, norm and buffer is float32 (slower; for checks and for float32 accuracy).
 std::unique_ptr<Backend> make_cuda_backend(int device, DType activations = DType::bf16);
 

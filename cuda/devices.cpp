@@ -1,6 +1,7 @@
 // What the driver says about this machine's GPUs, and whether this build's code runs on them.
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <cctype>
 #include <sstream>
 
@@ -44,6 +45,10 @@ bool Architectures::runs_on(int major, int minor) const {
     }
   }
   return false;
+}
+
+bool Architectures::holds(const std::string& name) const {
+  return std::any_of(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.name == name; });
 }
 
 std::string Architectures::text() const {

@@ -262,6 +262,16 @@ void with_pair(DType weight, DType operand, const CudaSite& site, F&& f) {
 void gemv(CudaContext& context, const Operand& x, const MatrixView& weight, float* out, int64_t out_stride, bool accumulate,
           const float* bias, const Rows& rows, const CudaSite& site) {
   require_contract(x.stride == weight.stride, "the operand's width is not the matrix's", site);
+  if (x.dtype == DType::bf16 && row_product_fits(context, weight, rows)) {
+    RowProduct product{};
+    product.h = x.data;
+    product.h_stride = x.stride;
+    product.bias = bias;
+    product.out = out;
+    product.out_stride = out_stride;
+    product.accumulate = accumulate;
+    return row_product(context, product, weight, rows, site);
+  }
   with_pair(weight.dtype, x.dtype, site, [&](auto w_tag, auto x_tag) {
     using X = typename decltype(x_tag)::type;
     GemvParameters<X> p = parameters<X>(weight, rows);
@@ -277,11 +287,19 @@ void gemv(CudaContext& context, const Operand& x, const MatrixView& weight, floa
 
 bool norm_gemv_fits(const CudaContext& context, const MatrixView& weight, const Rows& rows) {
   const size_t element = dtype_size(operand_dtype(context.activations, weight.dtype, true));
+  if (row_product_fits(context, weight, rows)) return true;
   return few_rows(rows) && kFewRows * static_cast<size_t>(weight.stride) * element <= kMaxStagedBytes;
 }
 
 void norm_gemv(CudaContext& context, const NormRows& n, const MatrixView& weight, float* out, int64_t out_stride, const Rows& rows,
                const CudaSite& site) {
+  if (row_product_fits(context, weight, rows)) {
+    RowProduct product{};
+    product.norm = n;
+    product.out = out;
+    product.out_stride = out_stride;
+    return row_product(context, product, weight, rows, site);
+  }
   with_pair(weight.dtype, operand_dtype(context.activations, weight.dtype, true), site, [&](auto w_tag, auto x_tag) {
     auto p = parameters<typename decltype(x_tag)::type>(weight, rows);
     p.norm = n;
@@ -293,6 +311,14 @@ void norm_gemv(CudaContext& context, const NormRows& n, const MatrixView& weight
 
 void norm_gemv_gated(CudaContext& context, const NormRows& n, const MatrixView& weight, const float* bias, GatedActivation activation,
                      const ActivationBuffer& out, const Rows& rows, const CudaSite& site) {
+  if (row_product_fits(context, weight, rows) && out.dtype == DType::bf16) {
+    RowProduct product{};
+    product.norm = n;
+    product.bias = bias;
+    product.gated = out.data;
+    product.activation = activation;
+    return row_product(context, product, weight, rows, site);
+  }
   with_pair(weight.dtype, operand_dtype(context.activations, weight.dtype, true), site, [&](auto w_tag, auto x_tag) {
     auto p = parameters<typename decltype(x_tag)::type>(weight, rows);
     p.norm = n;

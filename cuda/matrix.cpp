@@ -4,7 +4,7 @@
 
 namespace bolide {
 
-CudaMatrix::CudaMatrix(std::span<const TensorView> stacked_rows, int device, Staging& staging) {
+CudaMatrix::CudaMatrix(std::span<const TensorView> stacked_rows, int device, Staging& staging, Uploader& uploader) {
   BOLIDE_CHECK(!stacked_rows.empty());
   view_.dtype = stacked_rows.front().dtype;
   for (const TensorView& part : stacked_rows) {
@@ -23,9 +23,19 @@ CudaMatrix::CudaMatrix(std::span<const TensorView> stacked_rows, int device, Sta
   view_.data = data_->data();
   auto* to = static_cast<std::byte*>(data_->data());
   for (const TensorView& part : stacked_rows) {
-    staging.copy_rows(to, stride_bytes, part.data, row_bytes, static_cast<size_t>(part.shape[0]));
+    const auto rows = static_cast<size_t>(part.shape[0]);
+    if (rows * row_bytes < Uploader::kWorthwhileBytes) {
+      staging.copy_rows(to, stride_bytes, part.data, row_bytes, rows);
+    } else {
+      uploader_ = &uploader;
+      uploader.rows(to, stride_bytes, part.data, row_bytes, rows);
+    }
     to += static_cast<size_t>(part.shape[0]) * stride_bytes;
   }
+}
+
+CudaMatrix::~CudaMatrix() {
+  if (uploader_) uploader_->wait();  // a load that failed half way: nothing may write to memory that is given back
 }
 
 MatrixView matrix_view(const Matrix& matrix) { return static_cast<const CudaMatrix&>(matrix).view(); }

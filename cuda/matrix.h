@@ -6,13 +6,19 @@
 
 #include "cuda/context.h"
 #include "cuda/memory.h"
+#include "cuda/upload.h"
 
 namespace bolide {
 
 class CudaMatrix final : public Matrix {
  public:
-  // Uploads the rows. Throws ModelError when the parts differ in dtype or width, MemoryError when they do not fit.
-  CudaMatrix(std::span<const TensorView> stacked_rows, int device, Staging& staging);
+  // Sends the rows on their way: few by `staging`, many by `uploader`, which must outlive the matrix and whose finish() says that they
+  // are there; what the views point to must live until then. Throws ModelError when the parts differ in dtype or width, MemoryError when
+  // they do not fit.
+  CudaMatrix(std::span<const TensorView> stacked_rows, int device, Staging& staging, Uploader& uploader);
+  ~CudaMatrix() override;
+  CudaMatrix(const CudaMatrix&) = delete;
+  CudaMatrix& operator=(const CudaMatrix&) = delete;
 
   int64_t rows() const override { return view_.rows; }
   int64_t columns() const override { return view_.columns; }
@@ -22,6 +28,7 @@ class CudaMatrix final : public Matrix {
  private:
   MatrixView view_{};
   std::unique_ptr<CudaBuffer> data_;
+  Uploader* uploader_ = nullptr;  // that writes to data_
 };
 
 }  // namespace bolide

@@ -8,7 +8,6 @@
 namespace bolide {
 namespace {
 
-constexpr size_t kPieceBytes = size_t{4} << 20;
 constexpr CudaSite kSite{"memory"};
 
 }  // namespace
@@ -31,15 +30,17 @@ CudaBuffer::CudaBuffer(size_t bytes, int device, const char* purpose) : bytes_(b
   check_cuda(status, "cudaMalloc", kSite);
 #ifndef NDEBUG
   check_cuda(cudaMemset(data_, 0xff, std::max<size_t>(bytes, 1)), "cudaMemset", kSite);
+  // It runs beside the host and beside other streams, which must not be overtaken by it.
+  check_cuda(cudaDeviceSynchronize(), "cudaMemset", kSite);
 #endif
 }
 
 CudaBuffer::~CudaBuffer() { cudaFree(data_); }
 
-Staging::Staging(cudaStream_t stream) : stream_(stream) {
+Staging::Staging(cudaStream_t stream, size_t piece_bytes) : stream_(stream), piece_bytes_(piece_bytes) {
   for (Piece& piece : pieces_) {
     void* data = nullptr;
-    check_cuda(cudaMallocHost(&data, kPieceBytes), "pinned host memory", kSite);
+    check_cuda(cudaMallocHost(&data, piece_bytes_), "pinned host memory", kSite);
     piece.data = static_cast<std::byte*>(data);
     check_cuda(cudaEventCreateWithFlags(&piece.copied, cudaEventDisableTiming), "event", kSite);
   }
@@ -65,8 +66,8 @@ void Staging::send(Piece& piece, void* to, size_t bytes) {
 }
 
 void Staging::copy(void* to, const void* from, size_t bytes) {
-  for (size_t done = 0; done < bytes; done += kPieceBytes) {
-    const size_t part = std::min(kPieceBytes, bytes - done);
+  for (size_t done = 0; done < bytes; done += piece_bytes_) {
+    const size_t part = std::min(piece_bytes_, bytes - done);
     Piece& piece = next();
     std::memcpy(piece.data, static_cast<const std::byte*>(from) + done, part);
     send(piece, static_cast<std::byte*>(to) + done, part);
@@ -75,7 +76,7 @@ void Staging::copy(void* to, const void* from, size_t bytes) {
 
 void Staging::copy_rows(void* to, size_t stride_bytes, const void* from, size_t row_bytes, size_t rows) {
   if (stride_bytes == row_bytes) return copy(to, from, row_bytes * rows);
-  const size_t per_piece = kPieceBytes / stride_bytes;
+  const size_t per_piece = piece_bytes_ / stride_bytes;
   if (per_piece == 0) throw Error(fmt::format("CUDA: a matrix row of {} bytes is beyond what this backend uploads", row_bytes));
   for (size_t done = 0; done < rows; done += per_piece) {
     const size_t part = std::min(per_piece, rows - done);

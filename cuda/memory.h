@@ -34,7 +34,8 @@ class CudaBuffer final : public Buffer {
 // the copy engine works on one piece while the host fills the next.
 class Staging {
  public:
-  explicit Staging(cudaStream_t stream);
+  static constexpr size_t kPieceBytes = size_t{4} << 20;
+  explicit Staging(cudaStream_t stream, size_t piece_bytes = kPieceBytes);
   ~Staging();
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
@@ -53,6 +54,7 @@ class Staging {
   void send(Piece& piece, void* to, size_t bytes);
 
   cudaStream_t stream_;
+  size_t piece_bytes_;
   std::array<Piece, 4> pieces_;
   size_t turn_ = 0;
 };

@@ -27,6 +27,14 @@ struct Rows {
   const int32_t* count;  // in device memory, <= capacity
 };
 
+// Rows of the residual stream and the norm that turns them into an operand.
+struct NormRows {
+  const float* x;     // [T, columns]; null: no norm
+  const float* norm;  // [columns]
+  float eps;
+  const int32_t* gather;  // null: row r is x row r
+};
+
 // rmsnorm(x[row]) * norm as an operand for `weight`, in context.scratch.operand. gather: row r reads x row gather[r] (null: r).
 Operand norm_operand(CudaContext& context, const float* x, const float* norm, float eps, int64_t columns, const MatrixView& weight,
                      const Rows& rows, const int32_t* gather, const CudaSite& site);  // operand.cu
@@ -52,18 +60,32 @@ void gemm(CudaContext& context, const Operand& x, const MatrixView& weight, floa
 
 // Few rows with the norm inside: the product of rmsnorm(x[row]) * norm without a kernel of its own for the norm (gemv.cu). Rows as for
 // norm_operand. norm_gemv_fits: whether the normed rows fit into a block's shared memory; otherwise use norm_operand and product.
-struct NormRows {
-  const float* x;     // [T, columns]
-  const float* norm;  // [columns]
-  float eps;
-  const int32_t* gather;  // null: row r is x row r
-};
 bool norm_gemv_fits(const CudaContext& context, const MatrixView& weight, const Rows& rows);
 void norm_gemv(CudaContext& context, const NormRows& n, const MatrixView& weight, float* out, int64_t out_stride, const Rows& rows,
                const CudaSite& site);
 // weight [2 F, D]: out[m, f] = activation(product f + bias f) * (product F + f + bias F + f), [rows, F].
 void norm_gemv_gated(CudaContext& context, const NormRows& n, const MatrixView& weight, const float* bias, GatedActivation activation,
                      const ActivationBuffer& out, const Rows& rows, const CudaSite& site);
+
+// At most 8 rows of bfloat16 on the tensor cores (kernels/row_product.cu), the path of decoding: either `h` or `norm.x` is given, and
+// either `out` or `gated`. The caller leaves what stands after `activation` to
+// row_product().
+struct RowProduct {
+  const void* h;  // [rows, K] bf16
+  int64_t h_stride;
+  NormRows norm;
+  const float* bias;  // [N] or null
+  float* out;         // [rows, N] f32
+  int64_t out_stride;
+  bool accumulate;    // out += instead of out =
+  void* gated;        // [rows, N / 2] bf16: activation(gate) * up
+  GatedActivation activation;
+  const void* weight;
+  int64_t weight_stride;
+  const int32_t* count;
+};
+bool row_product_fits(const CudaContext& context, const MatrixView& weight, const Rows& rows);
+void row_product(CudaContext& context, const RowProduct& product, const MatrixView& weight, const Rows& rows, const CudaSite& site);
 
 // Element type of operands of products with this weight.
 DType operand_dtype(DType activations, DType weight, bool few);

@@ -7,11 +7,14 @@
 // Log-probabilities are those of the unmodified logits, their sum taken in double precision.
 // A row with a NaN or without a finite maximum is reported as a fault, its id is -1.
 // u has 23 bits, so the Gumbel term lies in [-2.812, 16.636]: what is more than kReach below the best cannot win and draws nothing.
-// A block of 1,024 threads does a row in passes: one for greedy, one more for log-probabilities, two for a draw, four for each of top-k,
-// top-p and top-N.
+// A cluster of 8 blocks of 1,024 threads shares out a row to find its best id, and to draw where nothing modifies or filters the logits.
+// The rest is the first block's, in passes over the row: one for log-probabilities, two for a draw, four for each of top-k, top-p and
+// top-N.
 // Bytes moved: V * 4 a pass, from the L2 cache after the first.
 #include "core/philox.h"
 #include "cuda/context.h"
+#include "cuda/device/cluster.cuh"
+#include "cuda/device/dependent.cuh"
 #include "cuda/device/fault.cuh"
 #include "cuda/device/launch.h"
 #include "cuda/device/reduce.cuh"
@@ -36,19 +39,20 @@ struct BetterOf {
   }
 };
 // Warp shuffles move words; a Best is two of them.
-__device__ Best block_best(Best v) {
-  __shared__ Best partial[32];
-  const BetterOf better;
-  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+__device__ inline Best warp_best(Best v) {
 #pragma unroll
   for (int offset = 16; offset > 0; offset >>= 1)
-    v = better(v, {__shfl_xor_sync(0xffffffffu, v.value, offset), __shfl_xor_sync(0xffffffffu, v.id, offset)});
+    v = BetterOf()(v, {__shfl_xor_sync(0xffffffffu, v.value, offset), __shfl_xor_sync(0xffffffffu, v.id, offset)});
+  return v;
+}
+__device__ inline Best block_best(Best v) {
+  __shared__ Best partial[kThreads / 32];
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+  v = warp_best(v);
   __syncthreads();
   if (lane == 0) partial[warp] = v;
   __syncthreads();
-  Best all = partial[0];
-  for (int i = 1; i < kThreads / 32; ++i) all = better(all, partial[i]);
-  return all;
+  return warp_best(partial[lane]);
 }
 
 struct Row {
@@ -58,19 +62,20 @@ struct Row {
   SamplingSpec spec;
 };
 
-// Calls f(i, logits[i]) for the thread's share of the row, with several loads under way at once.
+// Calls f(i, logits[i]) for the thread's share of the row, with several loads under way at once. part of parts: the block's share.
 template <class F>
-__device__ void for_each_logit(const Row& r, F&& f) {
+__device__ void for_each_logit(const Row& r, F&& f, int part = 0, int parts = 1) {
+  const int first = part * kThreads + threadIdx.x, stride = parts * kThreads;
   if (r.vocab % 4 == 0) {
     const float4* four = reinterpret_cast<const float4*>(r.logits);
 #pragma unroll 8
-    for (int i = threadIdx.x; i < r.vocab / 4; i += kThreads) {
+    for (int i = first; i < r.vocab / 4; i += stride) {
       const float4 v = four[i];
       f(4 * i, v.x), f(4 * i + 1, v.y), f(4 * i + 2, v.z), f(4 * i + 3, v.w);
     }
   } else {
 #pragma unroll 8
-    for (int i = threadIdx.x; i < r.vocab; i += kThreads) f(i, r.logits[i]);
+    for (int i = first; i < r.vocab; i += stride) f(i, r.logits[i]);
   }
 }
 
@@ -79,7 +84,28 @@ struct RowTop {
   Best allowed;  // of the ids that may be drawn
   int nan_id;    // -1: none
 };
-__device__ RowTop row_top(const Row& r, int allowed) {
+__device__ inline RowTop join(const RowTop& a, const RowTop& b) {
+  return {fmaxf(a.value, b.value), BetterOf()(a.allowed, b.allowed), max(a.nan_id, b.nan_id)};
+}
+__device__ inline RowTop warp_top(RowTop v) {
+#pragma unroll
+  for (int offset = 16; offset > 0; offset >>= 1)
+    v = join(v, {__shfl_xor_sync(0xffffffffu, v.value, offset),
+                 {__shfl_xor_sync(0xffffffffu, v.allowed.value, offset), __shfl_xor_sync(0xffffffffu, v.allowed.id, offset)},
+                 __shfl_xor_sync(0xffffffffu, v.nan_id, offset)});
+  return v;
+}
+__device__ inline RowTop block_top(RowTop v) {
+  __shared__ RowTop partial[kThreads / 32];
+  static_assert(kThreads / 32 == 32);
+  v = warp_top(v);
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = v;
+  __syncthreads();
+  return warp_top(partial[threadIdx.x % 32]);
+}
+// Of the block's share.
+__device__ RowTop part_top(const Row& r, int allowed, int part, int parts) {
   float top = -INFINITY;
   Best best{-INFINITY, INT_MAX};
   int nan_id = -1;
@@ -88,12 +114,24 @@ __device__ RowTop row_top(const Row& r, int allowed) {
     top = fmaxf(top, v);
     // A thread's ids rise, so the first of equals stays.
     if (i < allowed && (v > best.value || best.id == INT_MAX)) best = {v, i};
-  });
-  RowTop result;
-  result.nan_id = block_reduce(nan_id, [](int a, int b) { return max(a, b); });
-  result.value = block_max(top);
-  result.allowed = block_best(best);
-  return result;
+  }, part, parts);
+  return block_top({top, best, nan_id});
+}
+
+// A word of block `rank`'s record, as it lies there.
+__device__ inline int load_word(const int* local, int rank) { return __float_as_int(load_from_block(reinterpret_cast<const float*>(local), rank)); }
+__device__ inline Best best_of_block(const Best& local, int rank) {
+  return {load_from_block(&local.value, rank), load_word(&local.id, rank)};
+}
+// Of the whole row, known to every thread of the cluster.
+__device__ RowTop row_top(const Row& r, int allowed, int part, int parts) {
+  __shared__ RowTop shared;
+  const RowTop own = part_top(r, allowed, part, parts);
+  if (parts == 1) return own;
+  if (threadIdx.x == 0) shared = own;
+  cluster_barrier();
+  const int rank = threadIdx.x % parts;  // a block a lane, so that their latencies overlap
+  return warp_top({load_from_block(&shared.value, rank), best_of_block(shared.allowed, rank), load_word(&shared.nan_id, rank)});
 }
 
 __device__ double log_sum_exp(const Row& r, float top) {
@@ -202,22 +240,41 @@ __device__ Kept filter(const Row& r, float top, SelectShared& s) {
   return kept;
 }
 
-__device__ int draw(const Row& r, const Kept& kept, float top) {
+// The best of the block's share of ids after Gumbel noise, among those with keep(i, value); value(i): the tempered logit.
+template <class Value, class Keep>
+__device__ Best part_draw(const Row& r, int count, float top, Value value, Keep keep, int part, int parts) {
   Best best{-INFINITY, INT_MAX};
   const BetterOf better;
-  for (int first = threadIdx.x * 4; first < r.vocab; first += kThreads * 4) {
+  for (int first = (part * kThreads + threadIdx.x) * 4; first < count; first += parts * kThreads * 4) {
     Philox4 block{};
     bool drawn = false;  // four neighbouring ids share a block of random numbers
-    for (int i = first; i < min(first + 4, r.vocab); ++i) {
-      const float v = tempered(r, i);
-      if (v < top - kReach || !holds(kept, ordered_bits(v), i)) continue;
-      if (v != top && expf(v - top) < kept.minimum_weight) continue;
+    for (int i = first; i < min(first + 4, count); ++i) {
+      const float v = value(i);
+      if (v < top - kReach || !keep(i, v)) continue;
       if (!drawn) block = philox4x32(r.spec.seed, (static_cast<uint64_t>(r.spec.position) << 32) | (i >> 2), r.spec.sequence);
       drawn = true;
       best = better(best, {v - logf(-logf(uniform_open(block.v[i & 3]))), i});
     }
   }
-  return block_best(best).id;
+  return block_best(best);
+}
+__device__ int draw(const Row& r, const Kept& kept, float top) {
+  const auto keep = [&](int i, float v) {
+    return holds(kept, ordered_bits(v), i) && (v == top || !(expf(v - top) < kept.minimum_weight));
+  };
+  return part_draw(r, r.vocab, top, [&](int i) { return tempered(r, i); }, keep, 0, 1).id;
+}
+// By the whole cluster, from logits that nothing modifies or filters.
+__device__ int draw_plain(const Row& r, int allowed, float top, int part, int parts) {
+  __shared__ Best shared;
+  const auto value = [&](int i) { return r.logits[i] / r.spec.temperature; };
+  Best best = part_draw(r, allowed, top, value, [](int, float) { return true; }, part, parts);
+  if (parts == 1) return best.id;
+  if (threadIdx.x == 0) shared = best;
+  cluster_barrier();
+  const BetterOf better;
+  for (int i = 0; i < parts; ++i) best = better(best, best_of_block(shared, i));
+  return best.id;
 }
 
 __device__ Best greedy(const float* values, int count) {
@@ -229,9 +286,15 @@ __device__ Best greedy(const float* values, int count) {
 // NaN compares false with everything and so never becomes the best.
 __device__ inline int valid_id(const Best& best) { return best.value > -INFINITY ? best.id : -1; }
 
-// The id to draw; -1 where penalties and biases leave none. best: of the unmodified logits.
+__device__ inline bool is_modified(const StepInputs& in, int row) {
+  return in.seen_offsets[row + 1] > in.seen_offsets[row] || in.bias_offsets[row + 1] > in.bias_offsets[row];
+}
+__device__ inline bool is_filtered(const SamplingSpec& spec, int vocab) {
+  return (spec.top_k > 0 && spec.top_k < vocab) || spec.top_p < 1.0f || spec.min_p > 0.0f;
+}
+// The id to draw where the logits are modified or filtered; -1 where penalties and biases leave none. best: of the unmodified logits.
 __device__ int choose(const Row& r, const StepInputs& in, int row, int allowed, Best best, SelectShared& s) {
-  const bool modified = in.seen_offsets[row + 1] > in.seen_offsets[row] || in.bias_offsets[row + 1] > in.bias_offsets[row];
+  const bool modified = is_modified(in, row);
   if (!(r.spec.temperature > 0.0f) && !modified) return valid_id(best);
   write_processed(r, in, row, allowed);
   if (modified) best = greedy(r.scratch, allowed);
@@ -244,18 +307,28 @@ __device__ int choose(const Row& r, const StepInputs& in, int row, int allowed, 
 __global__ void __launch_bounds__(kThreads) sample_kernel(SampleArgs a, StepInputs in, float* scratch, DeviceFault* fault) {
   extern __shared__ unsigned char shared[];
   SelectShared& s = *reinterpret_cast<SelectShared*>(shared);
-  const int row = blockIdx.x;
-  if (row >= in.counts->logit_rows) return;
+  const int row = blockIdx.y, part = blockIdx.x, parts = gridDim.x;
+  const bool present = row < in.counts->logit_rows;
   const int64_t base = static_cast<int64_t>(row) * a.vocab;
   const Row r{a.logits + base, scratch + base, a.vocab, in.sampling[row]};
-  SampledToken& out = a.out[row];
   const SamplingSpec& spec = r.spec;
-
-  for (int i = threadIdx.x; i < static_cast<int>(sizeof(SampledToken) / 4); i += kThreads) reinterpret_cast<int32_t*>(&out)[i] = 0;
   const int allowed = spec.allowed_vocab > 0 ? min(spec.allowed_vocab, r.vocab) : r.vocab;
-  const RowTop top = row_top(r, allowed);
+  wait_for_previous();
+  if (!present) return;
+  const RowTop top = row_top(r, allowed, part, parts);
   const bool broken = top.nan_id >= 0 || isinf(top.value);
+
+  const float tempered_top = top.allowed.value / spec.temperature;
+  const bool plain = !broken && spec.target < 0 && spec.temperature > 0.0f && isfinite(tempered_top) && !is_filtered(spec, r.vocab) &&
+                     !is_modified(in, row);
   int id = broken ? -1 : spec.target;
+  if (plain) id = draw_plain(r, allowed, tempered_top, part, parts);
+  if (parts > 1) cluster_barrier();  // a block's shared memory lasts until it has been read
+  if (part > 0) return;
+
+  SampledToken& out = a.out[row];
+  for (int i = threadIdx.x; i < static_cast<int>(sizeof(SampledToken) / 4); i += kThreads) reinterpret_cast<int32_t*>(&out)[i] = 0;
+  __syncthreads();
   int32_t fault_code = top.nan_id >= 0 ? DeviceFault::nan_logits : DeviceFault::infinite_logits;
   if (!broken && id < 0) {
     id = choose(r, in, row, allowed, top.allowed, s);
@@ -275,10 +348,12 @@ __global__ void __launch_bounds__(kThreads) sample_kernel(SampleArgs a, StepInpu
 
 void cuda_sample(CudaContext& context, const SampleArgs& args) {
   const CudaSite site{"sample"};
+  if (context.capacity.logit_rows == 0) return;
   const size_t needed = static_cast<size_t>(context.capacity.logit_rows) * args.vocab * sizeof(float);
   require_contract(needed <= context.scratch.sampling_bytes, "reserve() was not called for this many rows", site);
-  launch(site, sample_kernel, dim3(context.capacity.logit_rows), dim3(kThreads), sizeof(SelectShared), context.stream, args, *args.in,
-         context.scratch.sampling, context.fault);
+  const int cluster = context.dependent_launch ? kMaxCluster : 1;
+  launch_with({context.dependent_launch, cluster}, site, sample_kernel, dim3(cluster, context.capacity.logit_rows), dim3(kThreads),
+              sizeof(SelectShared), context.stream, args, *args.in, context.scratch.sampling, context.fault);
 }
 
 }  // namespace bolide

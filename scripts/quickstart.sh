@@ -41,6 +41,5 @@ else
 fi
 
 say "answer: $bolide generate --model $model"
-prompt="$(printf '<|im_start|>user\n%s<|im_end|>\n<|im_start|>assistant\n ' "$question")"
-"$bolide" generate --model "$model" --raw --prompt "${prompt% }" --max-tokens 200 --temperature 0 </dev/null
+"$bolide" generate --model "$model" --prompt "$question" --max-tokens 200 --temperature 0 </dev/null
 printf '\n'

@@ -268,7 +268,7 @@ void attention_decode(CudaContext& context, const AttentionParameters& a, int32_
   const size_t units = static_cast<size_t>(rows) * a.kv_heads * plan.head_groups;
   const size_t record = static_cast<size_t>(plan.block_heads) * (a.head_dim + 2) * sizeof(float);
   const bool fits = plan.splits == 1 || (units * plan.splits * record <= context.scratch.attention_bytes &&
-                                         units * sizeof(int32_t) <= context.scratch.arrivals_bytes);
+                                         (units + kAttentionCounters) * sizeof(int32_t) <= context.scratch.arrivals_bytes);
   require_contract(fits, "reserve() was not called for this many rows", site);
   const DecodeParameters p{a, single_rows, plan.splits, plan.head_groups, context.scratch.attention, context.scratch.arrivals};
   const dim3 grid(plan.splits, a.kv_heads * plan.head_groups, rows);

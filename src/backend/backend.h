@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/op_comparison.h"
 #include "backend/ops.h"
 #include "core/tensor.h"
 
@@ -19,12 +20,33 @@ struct DeviceInfo {
   size_t memory_free = 0;
 };
 
+// What a device says about itself now; 0 or empty where it does not say.
+struct DeviceState {
+  std::string driver;  // version
+  int32_t sm_clock_mhz = 0, memory_clock_mhz = 0;
+  int32_t max_sm_clock_mhz = 0, max_memory_clock_mhz = 0;
+  int32_t temperature_c = 0;
+  double power_watts = 0, power_limit_watts = 0;
+  std::string throttled_by;  // "power limit, temperature"
+};
+
 // Bytes in backend memory, 256-byte aligned. Move-only by unique_ptr.
 class Buffer {
  public:
   virtual ~Buffer() = default;
   virtual void* data() = 0;
   virtual size_t bytes() const = 0;
+};
+
+// Bytes on their way from backend memory to the host.
+class Download {
+ public:
+  virtual ~Download() = default;
+  // Starts the copy behind the work enqueued so far and beside work enqueued later, which must leave the bytes alone until wait() has
+  // returned; bytes at most what the download was made for. One at a time.
+  virtual void start(const void* from, size_t bytes) = 0;
+  // Waits for that copy alone and throws what the backend found wrong until now. The bytes stay until the next start().
+  virtual const void* wait() = 0;
 };
 
 // A prepared matrix [rows, columns]: rows of several checkpoint tensors stacked in the order given.
@@ -55,6 +77,12 @@ struct ModelDims {
   int32_t hidden = 0, mlp = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, vocab = 0;
 };
 
+// How long one op of a step took, and how many kernels it launched (0: the backend has none).
+struct OpTime {
+  double seconds = 0;
+  int32_t kernels = 0;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -70,7 +98,12 @@ class Backend {
   virtual std::unique_ptr<Buffer> alloc(size_t bytes) = 0;
   virtual void upload(void* to, const void* from_host, size_t bytes) = 0;
   virtual void download(void* to_host, const void* from, size_t bytes) = 0;
+  // The same beside the step under way, which must not use those bytes; run_step() waits for it.
+  virtual void upload_ahead(void* to, const void* from_host, size_t bytes) { upload(to, from_host, bytes); }
   virtual void sync() = 0;
+  virtual std::unique_ptr<Download> make_download(size_t bytes) = 0;
+  // True when run_step() returns before its work is done, so that the next step can be prepared meanwhile.
+  virtual bool asynchronous() const { return false; }
 
   // Weights. The views must outlive the matrix (the CPU reads them in place).
   virtual std::unique_ptr<Matrix> prepare(std::span<const TensorView> stacked_rows) = 0;
@@ -80,6 +113,8 @@ class Backend {
   virtual std::unique_ptr<KvCache> alloc_kv(const KvCacheSpec& spec) = 0;
   // Scratch memory for steps of at most this capacity; called before the first step and again when the capacity grows.
   virtual void reserve(const StepCapacity& capacity, const ModelDims& dims) = 0;
+  // What a first reserve() of that capacity will take.
+  virtual size_t scratch_bytes(const StepCapacity& capacity, const ModelDims& dims) const = 0;
 
   // The seven ops, eager. Asynchronous backends return before the work is done.
   virtual void embed(const EmbedArgs& args) = 0;
@@ -91,12 +126,24 @@ class Backend {
   virtual void sample(const SampleArgs& args) = 0;
 
   virtual double measure_read_bandwidth() = 0;  // bytes/s, measured now
+  virtual DeviceState state() { return {}; }
 
   // Runs a whole step. Here: op by op. A backend may capture it as a graph or recognise it as one kernel.
   virtual void run_step(const Step& step);
 
+  // Runs the step `repetitions` >= 1 times with a mark between its ops and returns each op's median time, in the order of step.ops.
+  // Marks keep neighbouring ops from overlapping, so that the sum exceeds what run_step takes. Here: by the host's clock, with a sync
+  // after each op. Results of the step are as after run_step.
+  virtual std::vector<OpTime> time_ops(const Step& step, int32_t repetitions);
+
+  // Measures norm_qkv against its parts run one after the other (backend/op_comparison.h). Here: UsageError, as there is no library
+  // product to compare with.
+  virtual NormQkvComparison compare_norm_qkv(const NormQkvShape& shape);
+
  protected:
   void run_op(const Op& op);  // calls the op's function
+  // Runs op `index` of a step whose ops run in order.
+  virtual void run_op_at(const Step& step, size_t index) { run_op(step.ops[index]); }
 };
 
 }  // namespace bolide

@@ -111,7 +111,8 @@ struct StepInputs {
 };
 
 // x[t] = table[token_ids[t]] * scale; rope[t] = (cos, sin)(positions[t] * inverse_frequencies[i]).
-// Also prepares what all layers of the step share.
+// Also prepares what all layers of the step share. A token id -1 - r stands for row r of `previous`, which the step before drew: ids go from
+// step to step without the host.
 struct EmbedArgs {
   const StepInputs* in;
   const Matrix* table;                 // [V, D]
@@ -120,6 +121,7 @@ struct EmbedArgs {
   float* x;                            // [T, D] f32, out
   float* rope;                         // [T, Dh / 2, 2] f32, out: cosine and sine
   int32_t hidden, head_dim;
+  const SampledToken* previous = nullptr;  // [R of the step before]
 };
 
 // n = rmsnorm(x) * norm; (q, k, v) = n * W^T + bias; q, k = rmsnorm per head (if given); RoPE on q and k; K and V appended to their slots.

@@ -1,44 +1,52 @@
 // bolide bench: prefill and decode speed.
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 
 #include "cli/bench_report.h"
 #include "cli/bench_run.h"
 #include "cli/command.h"
 #include "cli/common_options.h"
+#include "cli/progress.h"
 #include "cli/streams.h"
 #include "cli/values.h"
+#include "core/messages.h"
 #include "core/thread_pool.h"
 
 namespace bolide {
 namespace {
 
 constexpr std::string_view kHelp = R"(Usage: bolide bench -m DIR [FLAGS]
-Times prefill (pp) and decode (tg) apart, one sequence at a time.
+       bolide bench ops [FLAGS]       fused ops against the plain way on a GPU ('bolide bench ops --help')
+Times prefill (pp) and decode (tg) apart.
 
 Model     -m, --model DIR             checkpoint folder
           --random-weights SHAPE      instead: a config.json with random weights; --random-dtype T, --random-seed N
 Tests     -p, --n-prompt N,...        tokens prefilled (default 512; 0: no such test)
           -n, --n-gen N,...           tokens decoded (default 128; 0: no such test)
+          -pg, --n-prompt-gen P,N     P tokens prefilled and N decoded in one go (repeat for more)
           -d, --n-depth N,...         tokens in the cache before (default 0)
+          -b, --batch-size N,...      sequences decoded side by side in the tg tests (default 1)
           Lists may hold ranges: 0-4096+1024, 1-64*2. Each test runs for each depth and number of threads.
           -r, --repetitions N         (default 5)    --warmup, --no-warmup   an untimed run before each test (default: yes)
           -s, --seed N                of the prompts: random tokens, others in each repetition (default 0)
 Device    --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N,...
+          --cpu-products float32|bfloat16   bfloat16: activations are rounded before each product, which AVX-512 BF16 speeds up
           --kv-cache-dtype auto|float32|float16|bfloat16    --max-num-batched-tokens N (rows of a prefill step, default 512)
-          --read-bandwidth GB/S       of the device if known; default: measured before the tests, with the same threads
+          --kv-cache-memory SIZE (2G)  --gpu-memory-utilization F (of a GPU's memory, what may be taken; default 0.9)
+          --read-bandwidth GB/S       of the device if known; default: measured before and after each test
 Output    -o, --output-format md|csv|json|jsonl
 Console   -q  -v  --log-level L  --log-file F  --color C, --no-color  --no-progress  --show-config  --list-flags  -h, --help
 
 What the figures are
   pp rate    prompt tokens / time from the end of the depth's tokens to the first output token
-  tg rate    n-gen / time from the first output token to the last, n-gen tokens later; greedy, end-of-text ignored
+  pp+tg rate P + N tokens / time from the end of the depth's tokens to the last output token
+  tg rate    n-gen / time from the first output token to the last, n-gen tokens later; greedy, end-of-text ignored. Of several
+             sequences, tokens of all / time from the first token of the last one to start; the others have grown by then
+  TTFT       median time from a request to its first token (depth and prompt together)
   t/s        mean ± standard deviation over the repetitions, then median, least and most
   GB/s       (weight bytes + K and V bytes read per token) x median tg rate / 1e9
-  of read bw GB/s / read bandwidth of the device
+  of read bw GB/s / read bandwidth of the device, the mean of before and after the test; * where these differ by over 10 %
 Loading and tokenising are not timed; nothing is cached between repetitions.
 
 Example
@@ -49,7 +57,9 @@ struct Options {
   ModelOptions model;
   DeviceOptions device;
   ConsoleOptions console;
-  std::string prompts = "512", generates = "128", depths = "0", threads = "0", kv_cache_dtype = "auto", format = "md";
+  std::string prompts = "512", generates = "128", depths = "0", threads = "0", batches = "1", format = "md";
+  std::vector<std::string> prompt_generates;
+  MemoryOptions memory;
   double read_bandwidth = 0;  // GB/s; 0 = measure
   BenchSettings settings;
 
@@ -57,7 +67,10 @@ struct Options {
     model.add_to(flags);
     flags.value("-p,--n-prompt", prompts);
     flags.value("-n,--n-gen", generates);
+    flags.list("--n-prompt-gen", prompt_generates);
+    flags.alias("-pg", "--n-prompt-gen");
     flags.value("-d,--n-depth", depths);
+    flags.value("-b,--batch-size", batches);
     flags.value("-r,--repetitions", settings.repetitions)->check(CLI::Range(1, 100000));
     flags.flag("--warmup,!--no-warmup", settings.warmup);
     flags.value("-s,--seed", settings.seed);
@@ -65,9 +78,8 @@ struct Options {
     flags.alias("-dev", "--device");
     flags.value("-t,--threads", threads);
     flags.not_from_environment(flags.flag("--list-devices", device.list));
-    flags.value("--kv-cache-dtype", kv_cache_dtype);
-    flags.alias("-ctk", "--kv-cache-dtype");
-    flags.alias("-ctv", "--kv-cache-dtype");
+    device.add_products_to(flags);
+    memory.add_to(flags);
     flags.value("--max-num-batched-tokens", settings.max_num_batched_tokens)->check(CLI::Range(1, 1 << 20));
     flags.value("--read-bandwidth", read_bandwidth)->check(CLI::PositiveNumber);
     flags.value("-o,--output-format", format)->check(CLI::IsMember({"md", "csv", "json", "jsonl"}));
@@ -75,32 +87,42 @@ struct Options {
   }
 };
 
+// "512,128"
+BenchCase parse_prompt_gen(const std::string& text, int32_t depth) {
+  const size_t comma = std::min(text.find(','), text.size());
+  const auto number = [&](const std::string& part) {
+    if (!part.empty() && part.find_first_not_of("0123456789") == std::string::npos) return parse_counts("--n-prompt-gen", part, 1).front();
+    throw UsageError(fmt::format("--n-prompt-gen {} is not P,N: tokens of the prompt, a comma, tokens decoded", in_quotes(text)));
+  };
+  const std::string generate = text.substr(std::min(comma + 1, text.size()));
+  return {.prompt = number(text.substr(0, comma)), .generate = number(generate), .depth = depth};
+}
+
 std::vector<BenchCase> cases_of(const Options& options) {
   std::vector<BenchCase> cases;
+  const std::vector<int32_t> batches = parse_counts("--batch-size", options.batches, 1);
   for (const int32_t depth : parse_counts("--n-depth", options.depths, 0)) {
     for (const int32_t prompt : parse_counts("--n-prompt", options.prompts, 0)) {
       if (prompt > 0) cases.push_back({.prompt = prompt, .depth = depth});
     }
     for (const int32_t generate : parse_counts("--n-gen", options.generates, 0)) {
-      if (generate > 0) cases.push_back({.generate = generate, .depth = depth});
+      for (const int32_t batch : batches) {
+        if (generate > 0) cases.push_back({.generate = generate, .depth = depth, .batch = batch});
+      }
     }
+    for (const std::string& text : options.prompt_generates) cases.push_back(parse_prompt_gen(text, depth));
   }
   if (cases.empty()) throw UsageError("nothing to measure: --n-prompt and --n-gen are both 0");
+  constexpr int32_t kMostSequences = 4096;
+  for (const int32_t batch : batches) {
+    if (batch > kMostSequences) throw UsageError(fmt::format("--batch-size {} is more than {}", batch, kMostSequences));
+    if (batch > options.settings.max_num_batched_tokens) {
+      throw UsageError(fmt::format("--batch-size {} is more than --max-num-batched-tokens {}: every sequence takes a row of a step", batch,
+                                   options.settings.max_num_batched_tokens));
+    }
+  }
   return cases;
 }
-
-// One line on a terminal that the next one replaces; nothing where colours would be out of place too.
-class Progress {
- public:
-  explicit Progress(bool wanted) : shown_(wanted && use_color("auto", STDERR_FILENO)) {}
-  ~Progress() { show(""); }
-  void show(const std::string& text) const {
-    if (shown_) std::fputs(("\r\x1b[K" + text).c_str(), stderr);
-  }
-
- private:
-  bool shown_;
-};
 
 // Nothing when a signal came before the first sample.
 BenchResult run_case(BenchRunner& runner, const BenchCase& test, const BenchSettings& settings, const Progress& progress) {
@@ -122,6 +144,7 @@ BenchResult run_case(BenchRunner& runner, const BenchCase& test, const BenchSett
 
 struct Session {
   const Options& options;
+  const Arguments& arguments;
   const std::vector<BenchCase>& cases;
   BenchReport& report;
   ResultStream& out;
@@ -132,31 +155,45 @@ struct Session {
 void run_cases(const Session& session, int32_t threads) {
   const Options& options = session.options;
   EngineOptions engine_options;
-  engine_options.device = options.device.request;
+  engine_options.device = options.device.backend_request();
   engine_options.device.threads = threads;
-  engine_options.kv_dtype = parse_dtype_flag("--kv-cache-dtype", options.kv_cache_dtype);
+  options.memory.apply(engine_options);
   engine_options.max_num_batched_tokens = options.settings.max_num_batched_tokens;
   engine_options.max_logprob_rows = 0;
-  for (const BenchCase& test : session.cases) engine_options.ctx_size = std::max(engine_options.ctx_size, test.context());
+  engine_options.prefix_cache = false;  // repetitions must not find what an earlier one computed
+  for (const BenchCase& test : session.cases) {
+    engine_options.ctx_size = std::max(engine_options.ctx_size, test.context(options.settings.max_num_batched_tokens));
+    engine_options.max_num_seqs = std::max(engine_options.max_num_seqs, test.batch);
+  }
 
   const Progress progress(!options.console.no_progress && !options.console.quiet);
-  double bandwidth = options.read_bandwidth * 1e9;
-  if (bandwidth <= 0 && std::any_of(session.cases.begin(), session.cases.end(), [](const BenchCase& test) { return test.is_decode(); })) {
-    progress.show("measuring the read bandwidth");
-    bandwidth = choose_backend(engine_options.device).backend->measure_read_bandwidth();
-  }
   progress.show("loading");
   const std::unique_ptr<Engine> engine = Engine::load(options.model.source(), engine_options);
   for (const std::string& note : engine->info().notes) spdlog::debug("{}", note);
   BenchContext context{
-      options.model.name(), engine->info(), engine->config(), options.settings, 0, bandwidth, options.read_bandwidth <= 0, ""};
+      options.model.name(), engine->info(), engine->config(), options.settings, 0, "", command_text("bench", session.arguments)};
   if (engine->info().device.id == "cpu") context.threads = threads > 0 ? threads : default_threads().threads;
 
+  // The bandwidth stands beside decode, which is bound by it; where nothing is decoded it is not measured.
+  const bool measure = options.read_bandwidth <= 0 &&
+                       std::any_of(session.cases.begin(), session.cases.end(), [](const BenchCase& test) { return test.is_decode(); });
+  const auto read_bandwidth = [&] {
+    if (!measure) return options.read_bandwidth * 1e9;
+    progress.show("measuring the read bandwidth");
+    return engine->backend().measure_read_bandwidth();
+  };
+  double before = read_bandwidth();
   BenchRunner runner(*engine, options.settings, session.stop);
   for (const BenchCase& test : session.cases) {
     if (session.stop.requested() || session.out.failed()) return;
     context.started = utc_now();
-    const BenchResult result = run_case(runner, test, options.settings, progress);
+    const DeviceState state_before = engine->backend().state();
+    BenchResult result = run_case(runner, test, options.settings, progress);
+    result.before = state_before;
+    result.after = engine->backend().state();  // at once: clocks fall when nothing runs
+    const double after = read_bandwidth();
+    result.bandwidth = {before, after, measure};
+    before = after;
     progress.show("");
     if (!result.samples.empty()) session.out.write(session.report.row(context, result));
     session.out.flush();
@@ -166,6 +203,7 @@ void run_cases(const Session& session, int32_t threads) {
 }  // namespace
 
 ExitCode run_bench(const Arguments& arguments) {
+  if (!arguments.empty() && arguments.front() == "ops") return run_bench_ops({arguments.begin() + 1, arguments.end()});
   Options options;
   Flags flags("bench", kHelp);
   options.add_to(flags);
@@ -180,7 +218,7 @@ ExitCode run_bench(const Arguments& arguments) {
   BenchReport report(options.format);
   const GracefulStop stop;
   for (const int32_t threads : thread_counts) {
-    if (!stop.requested() && !out.failed()) run_cases({options, cases, report, out, stop}, threads);
+    if (!stop.requested() && !out.failed()) run_cases({options, arguments, cases, report, out, stop}, threads);
   }
   out.write(report.end());
   out.finish();

@@ -14,10 +14,9 @@ struct BenchContext {
   const EngineInfo& info;
   const ModelConfig& config;
   BenchSettings settings;
-  int threads = 0;                 // 0: not a CPU
-  double read_bandwidth = 0;       // bytes/s of the same device with the same threads; 0: not known
-  bool bandwidth_measured = true;  // in this run
-  std::string started;             // ISO 8601, UTC
+  int threads = 0;      // 0: not a CPU
+  std::string started;  // ISO 8601, UTC
+  std::string command_line;
 };
 
 class BenchReport {
@@ -30,6 +29,9 @@ class BenchReport {
   std::string end();
 
  private:
+  // Collects what the table needs saying below it.
+  void note(const BenchContext& context, const BenchResult& result);
+
   std::string format_;
   int rows_ = 0;
   std::string notes_;

@@ -13,8 +13,12 @@ namespace {
 class TokenTimes final : public OutputSink {
  public:
   void on_token(const TokenEvent&) override { times.push_back(Clock::now()); }
-  void on_finish(const FinishEvent&) override {}
+  void on_finish(const FinishEvent& event) override {
+    preempted = event.stats.preemptions > 0;
+    cancelled = event.reason == FinishReason::cancelled;
+  }
   std::vector<Clock::time_point> times;
+  bool preempted = false, cancelled = false;
 };
 
 // When the first `depth` tokens were done, by linear interpolation within the step that passed them. ends[i] is the time after i steps
@@ -31,17 +35,130 @@ double rate_between(const std::vector<Clock::time_point>& times, size_t first, s
   return static_cast<double>(last - first) / seconds_between(times[first], times[last]);
 }
 
+// Another one for every kind of test, repetition and sequence, so that no test finds a part of its prompt in the cache of another.
+std::vector<int32_t> prompt(const BenchCase& test, int32_t vocab, uint64_t seed, int32_t repetition, int32_t sequence) {
+  constexpr uint64_t kMostSequences = 4096;
+  const auto number = [](int32_t value) { return static_cast<uint64_t>(static_cast<uint32_t>(value)); };
+  const uint64_t place = (number(test.depth) << 40) ^ (number(test.prompt) << 20) ^ number(test.generate);
+  const uint64_t which = number(repetition) * kMostSequences + number(sequence);
+  return random_tokens(test.prompt_tokens(), vocab, seed, place, static_cast<uint32_t>(which));
+}
+
+// The repetition's sequences, from their requests on.
+class Run {
+ public:
+  Run(Engine& engine, const BenchCase& test, const BenchSettings& settings, int32_t repetition) : engine_(engine), test_(test) {
+    SamplingParams params;
+    params.temperature = 0;
+    params.ignore_eos = true;
+    params.max_tokens = test.generate + 1;
+    // Of several sequences, those that start first go on until the last one is done.
+    if (test.batch > 1) params.max_tokens = static_cast<int32_t>(test.context(settings.max_num_batched_tokens) - test.prompt_tokens());
+    sinks_.resize(static_cast<size_t>(test.batch));
+    std::vector<std::vector<int32_t>> prompts;
+    for (int32_t i = 0; i < test.batch; ++i) {
+      sinks_[static_cast<size_t>(i)].times.reserve(static_cast<size_t>(params.max_tokens));
+      prompts.push_back(prompt(test, engine.config().vocab, settings.seed, repetition, i));
+    }
+    start_ = Clock::now();
+    for (size_t i = 0; i < sinks_.size(); ++i) ids_.push_back(engine.add(std::move(prompts[i]), params, sinks_[i]));
+  }
+
+  // False when a signal ended it.
+  bool to_end(const GracefulStop& stop) {
+    bool cancelled = false, interrupted = false;
+    while (engine_.step()) {
+      if (sinks_.back().times.empty()) step_ends_.push_back(seconds_between(start_, Clock::now()));
+      if (cancelled || !(stop.requested() || done())) continue;
+      interrupted = !done();
+      for (const SequenceId id : ids_) engine_.cancel(id);
+      cancelled = true;
+    }
+    if (interrupted) return false;
+    if (!done()) {
+      throw Error(fmt::format("{} needs a context of {} tokens, and the model has {}. Use a smaller --n-depth, --n-prompt or --n-gen",
+                              test_.label(), test_.prompt_tokens() + test_.generate + 1, engine_.info().ctx_size));
+    }
+    for (const TokenTimes& sink : sinks_) {
+      // One that came to an end of its own did not decode beside the last one all the time.
+      if (sink.preempted || (test_.batch > 1 && !sink.cancelled)) {
+        throw MemoryError(fmt::format("{}: the KV cache does not hold {} sequences of {} tokens. Use a smaller --batch-size or --n-depth",
+                                      test_.label(), test_.batch, test_.prompt_tokens() + test_.generate));
+      }
+    }
+    return true;
+  }
+
+  BenchSample decode_sample() const {
+    const std::vector<Clock::time_point>& times = sinks_.back().times;  // the last to start
+    const size_t last = static_cast<size_t>(test_.generate), quarter = std::max<size_t>(1, last / 4);
+    BenchSample sample;
+    sample.first_token_seconds = first_token_seconds();
+    sample.seconds = seconds_between(times[0], times[last]);
+    sample.first_quarter_rate = test_.batch * rate_between(times, 0, quarter);
+    sample.last_quarter_rate = test_.batch * rate_between(times, last - quarter, last);
+    double ahead = 0;
+    for (const TokenTimes& sink : sinks_) ahead += static_cast<double>(sink.times.size()) - static_cast<double>(times.size());
+    sample.mean_start = test_.prompt_tokens() + ahead / test_.batch;
+    return sample;
+  }
+
+  BenchSample prompt_sample(int32_t rows) const {
+    const double first = seconds_between(start_, sinks_[0].times.front()), end = seconds_between(start_, sinks_[0].times.back());
+    std::vector<double> ends = step_ends_;
+    ends.push_back(first);
+    BOLIDE_CHECK(ends.size() - 1 == static_cast<size_t>((test_.prompt_tokens() + rows - 1) / rows));
+    BenchSample sample;
+    sample.first_token_seconds = first;
+    sample.seconds = end - depth_done(ends, test_.depth, rows, test_.prompt_tokens());
+    return sample;
+  }
+
+ private:
+  // Whether every sequence has its first token, and the last one to start has decoded what the test asks for.
+  bool done() const { return sinks_.back().times.size() > static_cast<size_t>(test_.generate); }
+
+  double first_token_seconds() const {
+    std::vector<double> seconds;
+    for (const TokenTimes& sink : sinks_) seconds.push_back(seconds_between(start_, sink.times.front()));
+    return spread_of(std::move(seconds)).median;
+  }
+
+  Engine& engine_;
+  const BenchCase& test_;
+  std::vector<TokenTimes> sinks_;  // in the order in which the scheduler starts them
+  std::vector<SequenceId> ids_;
+  Clock::time_point start_;
+  std::vector<double> step_ends_{0};  // seconds, while the prompt is being prefilled
+};
+
 }  // namespace
 
+int64_t BenchCase::context(int32_t rows) const {
+  int64_t tokens = int64_t{prompt_tokens()} + generate + 2;
+  // Each running sequence takes a row of every step, so that at least one row, and rows - batch + 1 of them, prefill.
+  if (batch > 1) tokens += (int64_t{batch} * prompt_tokens()) / std::max(1, rows - batch + 1) + 1;
+  // The scheduler admits a sequence only where a chunk for each running one stays free.
+  if (batch > 1) tokens += EngineOptions{}.chunk_tokens;
+  return tokens;
+}
+
 std::string BenchCase::label() const {
-  std::string text = is_decode() ? fmt::format("tg{}", generate) : fmt::format("pp{}", prompt);
+  std::string text = prompt > 0 ? fmt::format("pp{}", prompt) : "";
+  if (generate > 0) text += fmt::format("{}tg{}", text.empty() ? "" : "+", generate);
+  if (batch > 1) text += fmt::format(" x {}", batch);
   if (depth > 0) text += fmt::format(" @ d{}", depth);
   return text;
 }
 
+bool ReadBandwidth::wandered() const {
+  constexpr double kTolerance = 0.10;
+  return std::max(before, after) > (1 + kTolerance) * std::min(before, after);
+}
+
 std::vector<double> BenchResult::rates() const {
   std::vector<double> rates;
-  for (const BenchSample& sample : samples) rates.push_back(test.tokens() / sample.seconds);
+  for (const BenchSample& sample : samples) rates.push_back(static_cast<double>(test.tokens()) / sample.seconds);
   return rates;
 }
 
@@ -60,54 +177,19 @@ Spread spread_of(std::vector<double> values) {
   return spread;
 }
 
-std::vector<int32_t> BenchRunner::random_prompt(int32_t tokens, const BenchCase& test, int32_t repetition) const {
-  const uint64_t place = (static_cast<uint64_t>(static_cast<uint32_t>(test.depth)) << 32) | static_cast<uint32_t>(test.tokens());
-  const auto vocab = static_cast<uint64_t>(engine_.config().vocab);
-  std::vector<int32_t> ids(static_cast<size_t>(tokens));
+std::vector<int32_t> random_tokens(int32_t count, int32_t vocab, uint64_t seed, uint64_t place, uint32_t repetition) {
+  std::vector<int32_t> ids(static_cast<size_t>(count));
   for (size_t i = 0; i < ids.size(); ++i) {
-    const uint64_t counter = (static_cast<uint64_t>(static_cast<uint32_t>(repetition)) << 32) | i;
-    ids[i] = static_cast<int32_t>(philox4x32(settings_.seed, counter, place).v[0] % vocab);
+    const uint64_t counter = (static_cast<uint64_t>(repetition) << 32) | i;
+    ids[i] = static_cast<int32_t>(philox4x32(seed, counter, place).v[0] % static_cast<uint64_t>(vocab));
   }
   return ids;
 }
 
 std::optional<BenchSample> BenchRunner::run_once(const BenchCase& test, int32_t repetition) {
-  const bool decode = test.is_decode();
-  const int32_t prompt_tokens = decode ? std::max(test.depth, 1) : test.depth + test.prompt;
-  SamplingParams params;
-  params.temperature = 0;
-  params.ignore_eos = true;
-  params.max_tokens = decode ? test.generate + 1 : 1;
-  TokenTimes sink;
-  sink.times.reserve(static_cast<size_t>(params.max_tokens));
-  const SequenceId id = engine_.add(random_prompt(prompt_tokens, test, repetition), params, sink);
-
-  const auto start = Clock::now();
-  std::vector<double> step_ends{0};  // seconds, while the prompt is being prefilled
-  bool cancelled = false;
-  while (engine_.step()) {
-    if (sink.times.empty()) step_ends.push_back(seconds_between(start, Clock::now()));
-    if (!cancelled && stop_.requested()) {
-      engine_.cancel(id);
-      cancelled = true;
-    }
-  }
-  if (cancelled) return std::nullopt;
-  BOLIDE_CHECK(sink.times.size() == static_cast<size_t>(params.max_tokens));
-  BenchSample sample;
-  if (decode) {
-    const size_t last = sink.times.size() - 1, quarter = std::max<size_t>(1, last / 4);
-    sample.seconds = seconds_between(sink.times[0], sink.times[last]);
-    sample.first_quarter_rate = rate_between(sink.times, 0, quarter);
-    sample.last_quarter_rate = rate_between(sink.times, last - quarter, last);
-  } else {
-    const double end = seconds_between(start, sink.times[0]);
-    step_ends.push_back(end);
-    const int32_t rows = settings_.max_num_batched_tokens;
-    BOLIDE_CHECK(step_ends.size() - 1 == static_cast<size_t>((prompt_tokens + rows - 1) / rows));
-    sample.seconds = end - depth_done(step_ends, test.depth, rows, prompt_tokens);
-  }
-  return sample;
+  Run run(engine_, test, settings_, repetition);
+  if (!run.to_end(stop_)) return std::nullopt;
+  return test.is_decode() ? run.decode_sample() : run.prompt_sample(settings_.max_num_batched_tokens);
 }
 
 }  // namespace bolide

@@ -1,4 +1,4 @@
-// The measuring part of `bolide bench`: one sequence at a time through the engine, prefill and decode apart.
+// The measuring part of `bolide bench`: sequences through the engine, prefill and decode apart.
 #pragma once
 
 #include <cstdint>
@@ -12,24 +12,43 @@
 namespace bolide {
 
 struct BenchCase {
-  int32_t prompt = 0;    // tokens prefilled while the clock runs, or
-  int32_t generate = 0;  // tokens decoded while it runs
+  int32_t prompt = 0;    // tokens prefilled while the clock runs
+  int32_t generate = 0;  // tokens decoded while it runs, by each sequence
   int32_t depth = 0;     // tokens in the cache before the clock starts
-  bool is_decode() const { return generate > 0; }
-  int32_t tokens() const { return is_decode() ? generate : prompt; }
-  int64_t context() const { return int64_t{depth} + prompt + generate + 2; }
-  std::string label() const;  // "pp512", "tg128 @ d4096"
+  int32_t batch = 1;     // sequences side by side; 1 where there is a prompt
+  bool is_decode() const { return generate > 0 && prompt == 0; }
+  int64_t tokens() const { return int64_t{batch} * (int64_t{prompt} + generate); }
+  // Tokens of each sequence when the first clock starts: of a decode test at least one.
+  int32_t prompt_tokens() const { return is_decode() ? (depth > 1 ? depth : 1) : depth + prompt; }
+  // Tokens to make room for, in each sequence. Sequences decoded side by side begin one after the other, as `rows` rows a step prefill
+  // them, and those that wait for the last one grow meanwhile.
+  int64_t context(int32_t rows) const;
+  std::string label() const;  // "pp512", "tg128 @ d4096", "tg128 x 8", "pp512+tg128"
 };
 
 struct BenchSample {
   double seconds = 0;
+  double first_token_seconds = 0;  // from the request to its first token; median of the sequences
   // Decode only: tokens/s of the first and of the last quarter of the run, to show throttling and the growing context.
   double first_quarter_rate = 0, last_quarter_rate = 0;
+  double mean_start = 0;  // decode only: tokens in the cache of a sequence when the clock started, mean of the sequences
+};
+
+// The device's read bandwidth around a test, bytes/s. It stands beside every share, since machines change it by themselves.
+struct ReadBandwidth {
+  double before = 0, after = 0;  // 0: not known
+  bool measured = true;          // in this run; given by the caller otherwise
+  bool known() const { return before > 0 && after > 0; }
+  double mean() const { return (before + after) / 2; }
+  // Whether the two differ by more than 10 %, so that a share of their mean says little.
+  bool wandered() const;
 };
 
 struct BenchResult {
   BenchCase test;
   std::vector<BenchSample> samples;
+  ReadBandwidth bandwidth;
+  DeviceState before, after;
   std::vector<double> rates() const;  // tokens/s of each sample
 };
 
@@ -46,6 +65,9 @@ struct BenchSettings {
   int32_t max_num_batched_tokens = 512;
 };
 
+// Token ids below `vocab`, by (seed, place, repetition): what benchmarks use as text.
+std::vector<int32_t> random_tokens(int32_t count, int32_t vocab, uint64_t seed, uint64_t place, uint32_t repetition);
+
 class BenchRunner {
  public:
   BenchRunner(Engine& engine, const BenchSettings& settings, const GracefulStop& stop)
@@ -53,13 +75,13 @@ class BenchRunner {
 
   // Prefill: from the end of the depth's tokens to the first output token. A step that holds both the depth's last tokens and the
   // prompt's first ones counts by the prompt's share of its tokens.
-  // Decode: from the first output token to the last, `generate` tokens later.
-  // Prompts are random and differ in every repetition; EOS is ignored; sampling is greedy. Nothing when a signal came.
+  // Prefill and decode together: from the end of the depth's tokens to the last output token.
+  // Decode: from the first output token of the sequence that starts last to its last, `generate` tokens later; meanwhile every other
+  // sequence has decoded as many.
+  // Prompts are random and differ in every repetition and sequence; EOS is ignored; sampling is greedy. Nothing when a signal came.
   std::optional<BenchSample> run_once(const BenchCase& test, int32_t repetition);
 
  private:
-  std::vector<int32_t> random_prompt(int32_t tokens, const BenchCase& test, int32_t repetition) const;
-
   Engine& engine_;
   const BenchSettings& settings_;
   const GracefulStop& stop_;

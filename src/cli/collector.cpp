@@ -25,7 +25,10 @@ void Collector::on_token(const TokenEvent& event) {
   const size_t index = index_of(event.sequence);
   SequenceResult& result = results_[index];
   result.ids.push_back(event.token_id);
-  result.text += event.text;
+  if (thinking_.empty())
+    result.text += event.text;
+  else
+    result.text += thinking_[index].push(event.text);
   if (logprobs_) {
     result.logprobs.push_back(event.logprob);
     result.top.emplace_back(event.top.begin(), event.top.end());
@@ -36,7 +39,10 @@ void Collector::on_token(const TokenEvent& event) {
 void Collector::on_finish(const FinishEvent& event) {
   const size_t index = index_of(event.sequence);
   SequenceResult& result = results_[index];
-  result.text += event.text;
+  if (thinking_.empty())
+    result.text += event.text;
+  else
+    result.text += thinking_[index].push(event.text) + thinking_[index].finish();
   result.reason = event.reason;
   result.stop_match = event.stop_match;
   result.stop_token = event.stop_token;

@@ -10,6 +10,7 @@
 #include "cli/clock.h"
 #include "cli/streams.h"
 #include "engine/engine.h"
+#include "text/thinking.h"
 
 namespace bolide {
 
@@ -30,6 +31,8 @@ class Collector final : public OutputSink {
   // With `out`, text goes there as it comes: the first sequence's at once, a later one's when those before it have ended;
   // with several sequences a newline follows each.
   Collector(size_t sequences, bool logprobs, ResultStream* out);
+  // From the first token on, thinking is left out of the texts. `inside`: the prompt ends within it.
+  void hide_thinking(bool inside) { thinking_.assign(results_.size(), ThinkingFilter(inside)); }
 
   // Ids in the order of their index, before the first step.
   void bind(std::span<const SequenceId> ids);
@@ -47,6 +50,7 @@ class Collector final : public OutputSink {
 
   std::map<SequenceId, size_t> indices_;
   std::vector<SequenceResult> results_;
+  std::vector<ThinkingFilter> thinking_;  // empty, or one per sequence
   bool logprobs_;
   ResultStream* out_;
   size_t streaming_ = 0;  // index of the sequence whose text is being written

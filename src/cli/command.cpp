@@ -8,12 +8,15 @@
 namespace bolide {
 
 std::span<const Command> commands() {
-  static constexpr std::array<Command, 6> table{{
+  static constexpr std::array<Command, 9> table{{
       {"generate", "continue a prompt; the text alone goes to standard output", run_generate},
+      {"batch", "answer every line of a file; --resume goes on after an interruption", run_batch},
       {"tokenize", "text to token ids", run_tokenize},
       {"detokenize", "token ids to text", run_detokenize},
+      {"template", "conversations to prompts, by the model's chat template", run_template},
       {"inspect", "what a model is and how much memory it needs", run_inspect},
       {"bench", "prefill and decode speed, against the memory's read bandwidth", run_bench},
+      {"profile", "where a step's time goes, op by op", run_profile},
       {"version", "what this binary holds", run_version},
   }};
   return table;
@@ -31,14 +34,28 @@ const Command& find_command(std::string_view name) {
       fmt::format("unknown command {}. Did you mean '{}'? 'bolide --help' lists all", in_quotes(name), nearest_name(name, names)));
 }
 
+std::string command_text(std::string_view command, const Arguments& arguments) {
+  std::string text = fmt::format("bolide {}", command);
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+.,:/@%";
+  for (std::string argument : arguments) {
+    if (argument.empty() || argument.find_first_not_of(kPlain) != std::string::npos) {
+      for (size_t i = 0; (i = argument.find('\'', i)) != std::string::npos; i += 4) argument.replace(i, 1, "'\\''");
+      argument = "'" + argument + "'";
+    }
+    text += " " + argument;
+  }
+  return text;
+}
+
 std::string program_help() {
   std::string text = "bolide: language model inference from safetensors checkpoints\n\nUsage: bolide COMMAND [FLAGS]\n\nCommands\n";
   for (const Command& command : commands()) text += fmt::format("  {:<12}{}\n", command.name, command.summary);
   text +=
       "\n'bolide COMMAND --help' explains a command's flags; every flag can also be set by an environment variable\n"
-      "(--max-tokens by BOLIDE_MAX_TOKENS). 'bolide --version' tells which backends this binary holds.\n"
+      "(--max-tokens by BOLIDE_MAX_TOKENS). 'bolide --version' tells which backends this binary holds, 'bolide --list-devices'\n"
+      "which devices it finds.\n"
       "\nExample\n  bolide generate -m models/SmolLM2-135M -p \"The sky is\" -n 64\n"
-      "\nExit codes: 0 done, 1 failed while running, 2 wrong usage, 4 model missing, corrupt or unsupported,\n"
+      "\nExit codes: 0 done, 1 failed while running, 2 wrong usage, 3 a batch with failed lines, 4 model missing, corrupt or unsupported,\n"
       "5 does not fit in memory, 130 interrupted, 143 terminated.\n";
   return text;
 }

@@ -14,10 +14,14 @@ namespace bolide {
 using Arguments = std::vector<std::string>;
 
 ExitCode run_generate(const Arguments& arguments);
+ExitCode run_batch(const Arguments& arguments);
 ExitCode run_tokenize(const Arguments& arguments);
 ExitCode run_detokenize(const Arguments& arguments);
+ExitCode run_template(const Arguments& arguments);
 ExitCode run_inspect(const Arguments& arguments);
 ExitCode run_bench(const Arguments& arguments);
+ExitCode run_bench_ops(const Arguments& arguments);  // "bench ops", reached through run_bench
+ExitCode run_profile(const Arguments& arguments);
 ExitCode run_version(const Arguments& arguments);
 
 struct Command {
@@ -29,6 +33,9 @@ std::span<const Command> commands();
 
 // Throws UsageError that names the nearest command.
 const Command& find_command(std::string_view name);
+
+// The command line as a shell would take it again: "bolide bench -p 512 --n-prompt-gen '1 2'".
+std::string command_text(std::string_view command, const Arguments& arguments);
 
 // What `bolide --help` prints.
 std::string program_help();

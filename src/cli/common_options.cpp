@@ -56,6 +56,17 @@ void DeviceOptions::add_to(Flags& flags) {
   flags.not_from_environment(flags.flag("--list-devices", list));
 }
 
+void DeviceOptions::add_products_to(Flags& flags) {
+  CLI::Option* products = flags.value("--cpu-products", cpu_products);
+  products->check(CLI::IsMember({"float32", "bfloat16"}));
+}
+
+BackendRequest DeviceOptions::backend_request() const {
+  BackendRequest wanted = request;
+  wanted.bf16_products = cpu_products == "bfloat16";
+  return wanted;
+}
+
 bool DeviceOptions::listed() const {
   if (!list) return false;
   ResultStream out;
@@ -66,6 +77,20 @@ bool DeviceOptions::listed() const {
   }
   out.finish();
   return true;
+}
+
+void MemoryOptions::add_to(Flags& flags) {
+  flags.value("--kv-cache-dtype", kv_cache_dtype);
+  flags.alias("-ctk", "--kv-cache-dtype");
+  flags.alias("-ctv", "--kv-cache-dtype");
+  flags.value("--kv-cache-memory", kv_cache_memory);
+  flags.value("--gpu-memory-utilization", gpu_memory_utilization);
+}
+
+void MemoryOptions::apply(EngineOptions& options) const {
+  options.kv_dtype = parse_dtype_flag("--kv-cache-dtype", kv_cache_dtype);
+  options.kv_cache_bytes = kv_cache_memory.empty() ? 0 : parse_bytes("--kv-cache-memory", kv_cache_memory);
+  options.gpu_memory_utilization = gpu_memory_utilization;
 }
 
 void require_folder(const std::string& folder) {

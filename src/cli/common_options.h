@@ -7,6 +7,7 @@
 
 #include "cli/flags.h"
 #include "cli/log.h"
+#include "engine/engine.h"
 #include "exec/backend_choice.h"
 #include "exec/open_model.h"
 
@@ -36,10 +37,22 @@ struct ModelOptions {
 // --device, --list-devices, --threads
 struct DeviceOptions {
   BackendRequest request;
+  std::string cpu_products = "float32";
   bool list = false;
   void add_to(Flags& flags);
+  // --cpu-products, for commands that compute.
+  void add_products_to(Flags& flags);
+  BackendRequest backend_request() const;  // with the products asked for
   // Prints the devices when --list-devices asks for it; true if it did.
   bool listed() const;
+};
+
+// --kv-cache-dtype, --kv-cache-memory, --gpu-memory-utilization
+struct MemoryOptions {
+  std::string kv_cache_dtype = "auto", kv_cache_memory;
+  double gpu_memory_utilization = EngineOptions{}.gpu_memory_utilization;
+  void add_to(Flags& flags);
+  void apply(EngineOptions& options) const;
 };
 
 // Throws ModelError with what to do when `folder` is none.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "cli/json.h"
 #include "cli/nearest.h"
 #include "cli/streams.h"
 #include "core/messages.h"
@@ -125,6 +126,60 @@ void Flags::read_environment() {
   }
 }
 
+void Flags::add_config_file() { config_option_ = value("--config", config_file_); }
+
+void Flags::read_config_file() {
+  const auto given = config_option_ ? sources_.find(config_option_) : sources_.end();
+  if (given == sources_.end()) return;
+  // The value stands behind the flag's last spelling; CLI11 reads it once more with all others.
+  std::string path;
+  for (size_t i = 0; i + 1 < tokens_.size(); ++i) {
+    if (find(tokens_[i]).option == config_option_) path = tokens_[i + 1];
+  }
+  Json settings;
+  try {
+    settings = parse_json(read_input(path));
+  } catch (const Error& error) {
+    throw UsageError(fmt::format("--config {}: {}", in_quotes(path), error.what()));
+  }
+  if (!settings.is_object())
+    throw UsageError(fmt::format("--config {}: not a JSON object such as {{\"temperature\": 0.6}}", in_quotes(path)));
+  config_file_ = path;
+  for (const auto& [key, value] : settings.items()) take_setting(key, value);
+}
+
+void Flags::take_setting(const std::string& key, const Json& value) {
+  const auto wrong = [&](const std::string& why) {
+    return UsageError(fmt::format("--config {}: {} {}", in_quotes(config_file_), in_quotes(key), why));
+  };
+  const Found found = find("--" + key);
+  const CLI::Option* option = key.starts_with('-') ? nullptr : found.option;
+  if (!option) {
+    std::vector<std::string> names;
+    for (const CLI::Option* each : app_.get_options()) names.insert(names.end(), each->get_lnames().begin(), each->get_lnames().end());
+    throw wrong(fmt::format("is no flag. Did you mean '{}'?", nearest_name(with_dashes(key), names)));
+  }
+  if (option == config_option_ || std::find(local_.begin(), local_.end(), option) != local_.end())
+    throw wrong("belongs to one call and is given on the command line");
+  if (const auto given = sources_.find(option); given != sources_.end()) {
+    if (given->second == config_file_) throw wrong("is there twice, under two names");
+    return;
+  }
+  const auto& excluded = option->get_excludes();
+  if (std::any_of(excluded.begin(), excluded.end(), [&](const CLI::Option* other) { return sources_.contains(other); })) return;
+  if (takes_value(*option)) {
+    const Json values = value.is_array() ? value : Json::array({value});
+    for (const Json& each : values) {
+      if (!each.is_string() && !each.is_number()) throw wrong("is neither a text nor a number");
+      tokens_.insert(tokens_.end(), {found.spelling, each.is_string() ? each.get<std::string>() : each.dump()});
+    }
+  } else {
+    if (!value.is_boolean()) throw wrong("is neither true nor false");
+    tokens_.push_back(found.spelling + (value.get<bool>() ? "=true" : "=false"));
+  }
+  sources_[option] = config_file_;
+}
+
 std::string Flags::list_flags() const {
   std::string text;
   for (const CLI::Option* option : app_.get_options()) {
@@ -179,6 +234,7 @@ bool Flags::parse(const Arguments& arguments) {
                                  in_quotes(rest.front()), command_));
   }
   read_environment();
+  read_config_file();
   if (!rest.empty()) tokens_.push_back("--");
   tokens_.insert(tokens_.end(), rest.begin(), rest.end());
   std::reverse(tokens_.begin(), tokens_.end());  // CLI11 takes them from the back

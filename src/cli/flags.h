@@ -5,6 +5,8 @@
 
 #include <CLI/CLI.hpp>
 #include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +35,11 @@ class Flags {
   CLI::Option* flag(const std::string& names, bool& target) {
     return app_.add_flag(names, target)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   }
+  // A flag that may also be left open.
+  CLI::Option* optional_flag(const std::string& names, std::optional<bool>& target) {
+    return app_.add_flag_function(names, [&target](int64_t value) { target = value > 0; })
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  }
   template <typename T>
   void positional(const std::string& name, T& target) {
     app_.add_option(name, target);
@@ -42,6 +49,10 @@ class Flags {
   void alias(const std::string& spelling, const std::string& flag) { aliases_[spelling] = flag; }
   // What belongs to one call and never comes from the environment: a prompt, a list request.
   void not_from_environment(CLI::Option* option) { local_.push_back(option); }
+
+  // --config FILE: a JSON object whose keys are flags, {"temperature": 0.6, "stop": ["a", "b"], "ignore-eos": true}. Command line and
+  // environment win over it.
+  void add_config_file();
 
   // False when the call only asked for --help, --list-flags or --show-config, which is then printed. Throws UsageError.
   bool parse(const Arguments& arguments);
@@ -59,6 +70,8 @@ class Flags {
   void read_short(const Arguments& arguments, size_t& index);
   void take(const Found& found, const std::string* attached, const Arguments& arguments, size_t& index);
   void read_environment();
+  void read_config_file();
+  void take_setting(const std::string& key, const nlohmann::ordered_json& value);
   std::vector<std::string> spellings(const CLI::Option& option) const;
   std::string list_flags() const;
   std::string show_config() const;
@@ -72,6 +85,8 @@ class Flags {
   std::vector<CLI::Option*> local_;
   std::vector<std::string> tokens_;  // for CLI11: one spelling, one value
   std::map<const CLI::Option*, std::string> sources_;
+  const CLI::Option* config_option_ = nullptr;
+  std::string config_file_;
 };
 
 }  // namespace bolide

@@ -46,8 +46,16 @@ std::optional<ExitCode> run_sequences(Engine& engine, const std::vector<Sequence
   return stop.requested();
 }
 
+// What the card of the model family warns of, once.
+void warn_of_endless_thinking(const Engine& engine, const ChatTemplate& chat, const Json& kwargs, const SamplingParams& params) {
+  const bool thinks = chat.reads("enable_thinking") && !(kwargs.contains("enable_thinking") && kwargs["enable_thinking"] == false);
+  if (thinks && params.temperature == 0 && engine.config().architecture.starts_with("Qwen3"))
+    spdlog::warn("greedy decoding with thinking on; the Qwen3 model card warns of endless repetition. --no-think or --temperature 0.6");
+}
+
 ExitCode generate(const GenerateOptions& options) {
   const bool text_output = options.output_format == "text";
+  const std::optional<ChatTemplate> chat = options.chat_template();
   Prompt prompt = read_prompt(options);
   const auto before_load = Clock::now();
   const std::unique_ptr<Engine> engine = load_engine(options);
@@ -57,17 +65,19 @@ ExitCode generate(const GenerateOptions& options) {
     throw UsageError(
         "the model has no tokenizer (tokenizer.json or tokenizer.model), so there is no text to print. Use --output-format "
         "json, or a folder with a tokenizer");
-  encode_prompt(prompt, options, tokenizer);
+  encode_prompt(prompt, options, tokenizer, chat);
   truncate_prompt(prompt, options, tokenizer, engine->info().ctx_size);
   if (options.print_prompt) show_prompt(prompt, tokenizer);
 
   const GenerationDefaults& defaults = engine->generation_defaults();
   SamplingParams params = options.sampling(defaults);
+  if (chat) warn_of_endless_thinking(*engine, *chat, options.chat.kwargs(), params);
   if (const std::string decided = options.decided_by(defaults); !decided.empty())
     spdlog::info("from generation_config.json: {} (flags win; --generation-config none ignores it)", decided);
 
   ResultStream out;
   Collector collector(static_cast<size_t>(options.sequences), params.logprobs >= 0, text_output ? &out : nullptr);
+  if (options.hide_thinking) collector.hide_thinking(prompt.text && ends_in_thinking(*prompt.text));
   std::vector<SequenceId> ids;
   for (int32_t i = 0; i < options.sequences; ++i) {
     params.sequence_key = static_cast<uint64_t>(i);
@@ -86,6 +96,7 @@ ExitCode generate(const GenerateOptions& options) {
                         prompt,
                         *engine,
                         collector.results(),
+                        seconds_between(program_start(), before_load),
                         load_seconds,
                         first ? seconds_between(program_start(), *first) : 0,
                         seconds_between(program_start(), Clock::now())};
@@ -96,6 +107,7 @@ ExitCode generate(const GenerateOptions& options) {
   out.finish();
   if (out.reader_gone()) return ExitCode::ok;
   for (const std::string& line : statistics(run)) spdlog::info("{}", line);
+  if (first) spdlog::debug("{}", load_split(run));
   return stopped.value_or(ExitCode::ok);
 }
 

@@ -10,7 +10,8 @@
 namespace bolide {
 
 const std::string_view kGenerateHelp = R"(Usage: bolide generate -m DIR [-p TEXT] [FLAGS]
-Continues a prompt. Standard output carries the text (or JSON) alone; notes and statistics go to standard error.
+Answers a prompt, by the model's own chat template where it has one, or continues it (--raw). Standard output carries the text
+(or JSON) alone; notes and statistics go to standard error.
 
 Model     -m, --model DIR             checkpoint folder (config.json, *.safetensors, tokenizer files)
           --random-weights SHAPE      instead: a config.json filled with random weights; --random-dtype T, --random-seed N
@@ -18,10 +19,12 @@ Model     -m, --model DIR             checkpoint folder (config.json, *.safetens
 Prompt    -p, --prompt TEXT           '-' = standard input, as when none is given and it is no terminal
           -f, --file FILE             bytes as they are; -e, --escape reads \n, \t, \xHH, \uXXXX in prompt and stop strings
           --prompt-ids 1,2,3          token ids; '-' = standard input; needs no tokenizer
-          --add-special, --no-add-special   BOS and the like, as the tokenizer says (default: add)
           --truncate left|right       cut a prompt that exceeds the context (default: an error)
           --print-prompt --echo       show text and ids on standard error / repeat the prompt before the output
-          --raw                       plain completion, no chat template
+          --raw                       plain completion; --add-special, --no-add-special: BOS as the tokenizer says (default)
+Chat      --system TEXT, --system-file FILE      --think, --no-think (enable_thinking)   --hide-thinking (no <think>...</think>)
+          --chat-template FILE|TEXT   instead of the folder's own; --chat-template-kwargs JSON: variables for it
+          --allow-special             markers such as <|im_end|> in prompt and system message count as tokens (default: as text)
 Length    -n, --max-tokens N          default -1: until the model ends or the context is full
           -c, --ctx-size N            tokens of prompt and output; default 0: the model's context, cut to what fits
           --stop TEXT                 end there (repeat for more); --include-stop keeps it in the text
@@ -35,10 +38,13 @@ Output    --output-format text|json|jsonl  one object; with --n its "choices" ho
                                       text with --n: in order, a newline after each
           --logprobs N                of each token and of the N most probable ones (JSON); --prompt-logprobs
 Device    --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N
+          --cpu-products float32|bfloat16   bfloat16: activations are rounded before each product, which AVX-512 BF16 speeds up
           --kv-cache-dtype auto|float32|float16|bfloat16    --kv-cache-memory SIZE (2G)
+          --gpu-memory-utilization F  of a GPU's memory, what weights, workspace and KV cache may take (default 0.9)
           --max-num-batched-tokens N (rows of a step: prompts are cut into such pieces)    --max-num-seqs N
 Console   -q  -v  --log-level L  --log-file F  --color auto|always|never, --no-color  --no-progress
           --show-config  --list-flags  -h, --help
+          --config FILE               flags from a JSON object, {"temperature": 0.6, "stop": ["a"]}; those given here win
 
 A reader that closes standard output early (| head -1) ends the program quietly with exit code 0.
 Example
@@ -62,6 +68,9 @@ void GenerateOptions::add_to(Flags& flags) {
   flags.flag("--echo", echo);
   flags.flag("--raw,--no-chat-template,--ignore-chat-template", raw);
   flags.alias("-no-cnv", "--raw");
+  chat.add_to(flags);
+  flags.flag("--allow-special,!--no-special-in-messages", allow_special);
+  flags.flag("--hide-thinking", hide_thinking);
 
   flags.value("-n,--max-tokens,--predict,--n-predict,--max-new-tokens", max_tokens);
   flags.value("-c,--ctx-size,--max-model-len,--max-seq-len", ctx_size)->check(CLI::NonNegativeNumber);
@@ -90,14 +99,17 @@ void GenerateOptions::add_to(Flags& flags) {
   flags.flag("--prompt-logprobs", prompt_logprobs);
 
   device.add_to(flags);
+  device.add_products_to(flags);
   flags.value("--kv-cache-dtype", kv_cache_dtype);
   flags.alias("-ctk", "--kv-cache-dtype");
   flags.alias("-ctv", "--kv-cache-dtype");
   flags.value("--kv-cache-memory", kv_cache_memory);
+  flags.value("--gpu-memory-utilization", gpu_memory_utilization);
   flags.value("--max-num-batched-tokens", max_num_batched_tokens)->check(CLI::Range(1, 1 << 20));
   flags.value("--max-num-seqs,--parallel", max_num_seqs)->check(CLI::Range(0, 4096));
   flags.alias("-np", "--max-num-seqs");
   console.add_to(flags);
+  flags.add_config_file();
 }
 
 void GenerateOptions::check() const {
@@ -110,15 +122,34 @@ void GenerateOptions::check() const {
     throw UsageError("log-probabilities are printed in JSON only: add --output-format json");
 }
 
+std::optional<ChatTemplate> GenerateOptions::chat_template() const {
+  const auto unusable = [&](const std::string& why) {
+    if (const auto flag = chat.given()) throw UsageError(fmt::format("{} needs a chat template, and {}", *flag, why));
+  };
+  if (raw || prompt_ids) {
+    unusable(raw ? "--raw goes without one" : "--prompt-ids goes without one");
+    return std::nullopt;
+  }
+  if (!model.random()) require_folder(model.folder);
+  try {
+    if (auto found = chat.load(model.folder)) return found;
+  } catch (const ModelError& error) {
+    throw ModelError(fmt::format("{}. Give another one with --chat-template FILE, or leave it out with --raw", error.what()));
+  }
+  unusable("the model has none (chat_template.jinja, or \"chat_template\" in tokenizer_config.json). Give one with --chat-template FILE");
+  return std::nullopt;
+}
+
 EngineOptions GenerateOptions::engine_options() const {
   EngineOptions options;
-  options.device = device.request;
+  options.device = device.backend_request();
   options.kv_dtype = parse_dtype_flag("--kv-cache-dtype", kv_cache_dtype);
   options.ctx_size = ctx_size;
   // Every running sequence takes a row of a step; more sequences than rows wait for their turn.
   options.max_num_seqs = std::min(sequences, max_num_seqs > 0 ? max_num_seqs : max_num_batched_tokens);
   options.max_num_batched_tokens = max_num_batched_tokens;
   options.kv_cache_bytes = kv_cache_memory.empty() ? 0 : parse_bytes("--kv-cache-memory", kv_cache_memory);
+  options.gpu_memory_utilization = gpu_memory_utilization;
   if (!prompt_logprobs) options.max_logprob_rows = 0;
   return options;
 }

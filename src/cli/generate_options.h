@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/chat_options.h"
 #include "cli/common_options.h"
 #include "engine/engine.h"
 
@@ -19,6 +20,8 @@ struct GenerateOptions {
   // Prompt: at most one of the three.
   std::optional<std::string> prompt, prompt_file, prompt_ids;
   bool escape = false, add_special = true, print_prompt = false, raw = false;
+  ChatOptions chat;
+  bool allow_special = false, hide_thinking = false;
   std::string truncate;  // "", left, right
 
   // Limits and memory.
@@ -26,6 +29,7 @@ struct GenerateOptions {
   int64_t ctx_size = 0;
   int32_t sequences = 1, max_num_seqs = 0, max_num_batched_tokens = 512;
   std::string dtype = "auto", kv_cache_dtype = "auto", kv_cache_memory;
+  double gpu_memory_utilization = EngineOptions{}.gpu_memory_utilization;
 
   // Sampling: what is not set comes from generation_config.json, then from SamplingParams.
   std::optional<float> temperature, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
@@ -43,6 +47,10 @@ struct GenerateOptions {
   void add_to(Flags& flags);
   // What can be checked before anything is loaded. Throws UsageError.
   void check() const;
+  // The chat template that the prompt goes through; nothing for plain completion: with --raw, --prompt-ids, random weights, and where the
+  // folder has none. Throws UsageError when a flag asks for what only a template can do and there is none, ModelError for a template
+  // that cannot be used.
+  std::optional<ChatTemplate> chat_template() const;
 
   EngineOptions engine_options() const;
   // Flags over generation_config.json over the built-in values; the seed is drawn here when none is given. Everything but

@@ -66,16 +66,32 @@ Json usage_json(const GenerateRun& run, std::span<const SequenceResult> results)
   return {{"prompt_tokens", prompt}, {"completion_tokens", completion}, {"total_tokens", prompt + completion}};
 }
 
+// The stages from the program's start to the prefill of the first token, in their order; seconds. With the prefill, their sum is the
+// time to the first token.
+std::vector<std::pair<std::string, double>> stages(const GenerateRun& run, double prefill_seconds) {
+  const LoadTimes& load = run.engine.info().load;
+  const double known = run.load_begin_seconds + load.device + load.open + load.memory + load.weights + load.tokenizer + prefill_seconds;
+  return {{"start", run.load_begin_seconds},
+          {"device", load.device},
+          {"open", load.open},
+          {"memory", load.memory},
+          {"weights", load.weights},
+          {"tokenizer", load.tokenizer},
+          {"other", std::max(0.0, run.first_token_seconds - known)}};
+}
+
 Json timing_json(const GenerateRun& run, std::span<const SequenceResult> results) {
   const Rates rates = rates_of(results);
   const auto rate = [](double value) { return value > 0 ? Json(value) : Json(); };
-  return {{"load_seconds", run.load_seconds},
-          {"time_to_first_token_seconds", rate(run.first_token_seconds)},
-          {"prefill_seconds", rates.prefill_seconds},
-          {"decode_seconds", rates.decode_seconds},
-          {"total_seconds", run.total_seconds},
-          {"prefill_tokens_per_second", rate(rates.prefill_rate)},
-          {"decode_tokens_per_second", rate(rates.decode_rate)}};
+  Json json{{"load_seconds", run.load_seconds},
+            {"time_to_first_token_seconds", rate(run.first_token_seconds)},
+            {"prefill_seconds", rates.prefill_seconds},
+            {"decode_seconds", rates.decode_seconds},
+            {"total_seconds", run.total_seconds},
+            {"prefill_tokens_per_second", rate(rates.prefill_rate)},
+            {"decode_tokens_per_second", rate(rates.decode_rate)}};
+  for (const auto& [name, seconds] : stages(run, rates.prefill_seconds)) json[name + "_seconds"] = seconds;
+  return json;
 }
 
 Json run_json(const GenerateRun& run, size_t first) {
@@ -151,6 +167,16 @@ std::string stop_text(const GenerateRun& run, const SequenceResult& result) {
   const auto eos = run.engine.eos_ids();
   const bool is_eos = std::find(eos.begin(), eos.end(), *result.stop_token) != eos.end();
   return fmt::format("stopped: {} {}", is_eos ? "eos" : "stop token", *result.stop_token);
+}
+
+std::string load_split(const GenerateRun& run) {
+  const double prefill = rates_of(run.results).prefill_seconds;
+  std::string line = fmt::format("first token after {:.0f} ms:", 1e3 * run.first_token_seconds);
+  for (const auto& [name, seconds] : stages(run, prefill)) line += fmt::format(" {} {:.1f},", name, 1e3 * seconds);
+  return line + fmt::format(
+                    " prefill {:.1f} (start: before loading; open: headers, configuration; memory: KV cache and workspace; weights: "
+                    "until they are on the device; tokenizer: what was left to wait for; other: tokenising and the like)",
+                    1e3 * prefill);
 }
 
 std::vector<std::string> statistics(const GenerateRun& run) {

@@ -20,6 +20,7 @@ struct GenerateRun {
   const Prompt& prompt;
   const Engine& engine;
   const std::vector<SequenceResult>& results;
+  double load_begin_seconds = 0;  // from the start of the program to the start of loading
   double load_seconds = 0;
   double first_token_seconds = 0;  // from the start of the program; 0 when no token came
   double total_seconds = 0;        // idem, to the end of the last sequence
@@ -38,6 +39,9 @@ std::string json_report(const GenerateRun& run);
 
 // "stopped: length (512 of --max-tokens 512)"
 std::string stop_text(const GenerateRun& run, const SequenceResult& result);
+
+// Where the time to the first token went, as one line.
+std::string load_split(const GenerateRun& run);
 
 // Lines for standard error.
 std::vector<std::string> statistics(const GenerateRun& run);

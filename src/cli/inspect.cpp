@@ -10,6 +10,7 @@
 #include "cli/streams.h"
 #include "cli/values.h"
 #include "core/human.h"
+#include "engine/kv_plan.h"
 
 namespace bolide {
 namespace {
@@ -22,7 +23,8 @@ Model     MODEL, -m, --model DIR      checkpoint folder
 Plan      -c, --ctx-size N            tokens per sequence; default 0: the model's context
           --max-num-seqs N            sequences at once (default 1)
           --max-num-batched-tokens N  rows of a step (default 512)
-          --kv-cache-dtype auto|float32|float16|bfloat16
+          --kv-cache-dtype auto|float32|float16|bfloat16    --kv-cache-memory SIZE (2G; default: what is needed)
+          --gpu-memory-utilization F  of a GPU's memory, what weights, workspace and KV cache may take (default 0.9)
           --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N
 Output    --output-format text|json
 Console   -q  -v  --log-level L  --log-file F  --color C, --no-color  --no-progress
@@ -38,9 +40,11 @@ struct Options {
   ModelOptions model;
   DeviceOptions device;
   ConsoleOptions console;
-  std::string positional, kv_cache_dtype = "auto", output_format = "text";
+  MemoryOptions memory;
+  std::string positional, output_format = "text";
   int64_t ctx_size = 0;
   int32_t max_num_seqs = 1, max_num_batched_tokens = 512;
+  EngineOptions engine_options() const;
 
   void add_to(Flags& flags) {
     flags.positional("model-folder", positional);
@@ -51,12 +55,22 @@ struct Options {
     flags.value("--max-num-seqs,--parallel", max_num_seqs)->check(CLI::Range(1, 4096));
     flags.alias("-np", "--max-num-seqs");
     flags.value("--max-num-batched-tokens", max_num_batched_tokens)->check(CLI::Range(1, 1 << 20));
-    flags.value("--kv-cache-dtype", kv_cache_dtype);
-    flags.alias("-ctk", "--kv-cache-dtype");
-    flags.alias("-ctv", "--kv-cache-dtype");
+    memory.add_to(flags);
     flags.value("--output-format", output_format)->check(CLI::IsMember({"text", "json"}));
   }
 };
+
+EngineOptions Options::engine_options() const {
+  EngineOptions engine;
+  engine.device = device.request;
+  memory.apply(engine);
+  engine.ctx_size = ctx_size;
+  engine.max_num_seqs = max_num_seqs;
+  // A step holds a row of every sequence.
+  engine.max_num_batched_tokens = std::max(max_num_batched_tokens, max_num_seqs);
+  engine.max_logprob_rows = 0;
+  return engine;
+}
 
 const char* activation_name(GatedActivation activation) {
   switch (activation) {
@@ -103,7 +117,15 @@ Json plan_json(const MemoryPlan& plan) {
           {"workspace_bytes", plan.workspace_bytes},
           {"total_bytes", plan.total()},
           {"free_bytes", plan.device.memory_free},
-          {"fits", plan.fits()}};
+          {"fits", plan.fits()},
+          {"reserve_bytes", kMemoryReserve},
+          {"device_bytes", plan.device.memory_total},
+          {"limit_bytes", plan.limit_bytes},
+          {"gpu_memory_utilization", plan.utilization > 0 ? Json(plan.utilization) : Json()},
+          {"load_ctx_size", plan.load_error.empty() ? Json(plan.load_ctx_size) : Json()},
+          {"load_kv_tokens", plan.load_error.empty() ? Json(plan.load_kv_tokens) : Json()},
+          {"load_error", plan.load_error.empty() ? Json() : Json(plan.load_error)},
+          {"load_notes", plan.load_notes}};
 }
 
 Json facts_json(const Options& options, const ModelFacts& facts, const MemoryPlan& plan) {
@@ -188,8 +210,17 @@ std::string facts_text(const Options& options, const ModelFacts& facts, const Me
   row("  weights", bytes_and_unit(plan.weights_bytes));
   row("  kv cache", fmt::format("{} ({})", bytes_and_unit(plan.kv_bytes), dtype_name(plan.kv_dtype)));
   row("  workspace", bytes_and_unit(plan.workspace_bytes));
-  row("  total", fmt::format("{} of {} free{}", bytes_and_unit(plan.total()), human_bytes(plan.device.memory_free),
-                             plan.fits() ? "" : ": does not fit. A smaller --ctx-size or --max-num-seqs needs less"));
+  row("  reserve", human_bytes(kMemoryReserve));
+  const std::string share = plan.utilization > 0 ? fmt::format(" (--gpu-memory-utilization {:g} of {}, {} free)", plan.utilization,
+                                                               human_bytes(plan.device.memory_total), human_bytes(plan.device.memory_free))
+                                                 : " free";
+  row("  total",
+      fmt::format("{} of {}{}{}", bytes_and_unit(plan.total() + static_cast<int64_t>(kMemoryReserve)), bytes_and_unit(plan.limit_bytes),
+                  share, plan.fits() ? "" : ": does not fit. A smaller --ctx-size or --max-num-seqs needs less"));
+  row("  loading", plan.load_error.empty() ? fmt::format("context {} tokens, KV cache of {} tokens", with_commas(plan.load_ctx_size),
+                                                         with_commas(plan.load_kv_tokens))
+                                           : "refused: " + plan.load_error);
+  for (const std::string& note : plan.load_notes) row("", note);
   if (!facts.unread_tensors.empty()) row("unread", fmt::format("{}", fmt::join(facts.unread_tensors, ", ")));
   for (const std::string& note : facts.notes) row("note", note);
   return text;
@@ -210,10 +241,9 @@ ExitCode run_inspect(const Arguments& arguments) {
     options.model.folder = options.positional;
     options.model.random_shape.clear();
   }
-  const auto kv_dtype = parse_dtype_flag("--kv-cache-dtype", options.kv_cache_dtype);
+  const EngineOptions engine_options = options.engine_options();
   const ModelFacts facts = model_facts(options.model);
-  const MemoryPlan plan =
-      memory_plan(facts, options.device.request, kv_dtype, options.ctx_size, options.max_num_seqs, options.max_num_batched_tokens);
+  const MemoryPlan plan = memory_plan(facts, engine_options);
   ResultStream out;
   out.write(options.output_format == "json" ? json_text(facts_json(options, facts, plan)) + "\n" : facts_text(options, facts, plan));
   out.finish();

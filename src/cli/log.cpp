@@ -67,8 +67,7 @@ void start_logging(const LogOptions& options) {
   spdlog::set_default_logger(std::move(logger));
 }
 
-void report_error(const std::string& text) {
-  // Messages quote files and arguments, which may hold anything; the line stays one line of valid UTF-8.
+std::string one_line(const std::string& text) {
   std::string line;
   for (const char c : utf8_lossy(text)) {
     const auto byte = static_cast<unsigned char>(c);
@@ -77,7 +76,9 @@ void report_error(const std::string& text) {
     else
       line += c;
   }
-  spdlog::error("{}", line);
+  return line;
 }
+
+void report_error(const std::string& text) { spdlog::error("{}", one_line(text)); }
 
 }  // namespace bolide

@@ -14,6 +14,9 @@ struct LogOptions {
 // Replaces spdlog's default logger. Throws UsageError when the file cannot be opened.
 void start_logging(const LogOptions& options);
 
+// What messages quote of files and arguments may hold anything: as one line of valid UTF-8 without control characters.
+std::string one_line(const std::string& text);
+
 // One `error: ...` line on standard error, whatever the level, and in the log file.
 void report_error(const std::string& text);
 

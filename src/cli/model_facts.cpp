@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "engine/engine.h"
+#include "engine/engine_load.h"
+#include "engine/kv_plan.h"
 #include "exec/memory_plan.h"
 #include "exec/open_model.h"
 #include "models/architecture.h"
@@ -11,8 +12,6 @@
 
 namespace bolide {
 namespace {
-
-constexpr int32_t kChunkTokens = EngineOptions{}.chunk_tokens;
 
 void count_dtypes(const OpenModel& model, std::map<std::string, int64_t>& dtypes) {
   const auto count = [&](const TensorView& view) {
@@ -84,31 +83,44 @@ ModelFacts model_facts(const ModelOptions& options) {
   return facts;
 }
 
-double decode_bytes(const ModelConfig& config, int64_t weights_bytes, DType weights, DType kv, double length) {
+double decode_bytes(const ModelConfig& config, int64_t weights_bytes, DType weights, DType kv, double length, int32_t sequences) {
   double bytes = static_cast<double>(weights_bytes);
-  if (!config.tied_head) bytes -= static_cast<double>(config.vocab - 1) * config.hidden * static_cast<double>(dtype_size(weights));
+  if (!config.tied_head) bytes -= static_cast<double>(config.vocab - sequences) * config.hidden * static_cast<double>(dtype_size(weights));
   const double row = 2.0 * config.kv_heads * config.head_dim * static_cast<double>(dtype_size(kv));  // K and V of a token in one layer
   for (int layer = 0; layer < config.layers; ++layer) {
     const int window = static_cast<size_t>(layer) < config.windows.size() ? config.windows[static_cast<size_t>(layer)] : 0;
-    bytes += row * (window > 0 ? std::min(length, static_cast<double>(window)) : length);
+    bytes += sequences * row * (window > 0 ? std::min(length, static_cast<double>(window)) : length);
   }
   return bytes;
 }
 
-MemoryPlan memory_plan(const ModelFacts& facts, const BackendRequest& request, std::optional<DType> kv_dtype, int64_t ctx_size,
-                       int32_t sequences, int32_t max_num_batched_tokens) {
-  const ChosenBackend chosen = choose_backend(request);
+bool MemoryPlan::fits() const { return total() + static_cast<int64_t>(kMemoryReserve) <= limit_bytes; }
+
+MemoryPlan memory_plan(const ModelFacts& facts, const EngineOptions& options) {
+  validate_options(options);
+  const ChosenBackend chosen = choose_backend(options.device);
   MemoryPlan plan;
   plan.device = chosen.backend->info();
   plan.device_reason = chosen.reason;
-  plan.ctx_size = ctx_size > 0 ? ctx_size : facts.config.context;
-  plan.sequences = sequences;
-  plan.kv_dtype = kv_dtype.value_or(chosen.backend->default_kv_dtype(facts.weights_dtype));
+  plan.ctx_size = options.ctx_size > 0 ? options.ctx_size : facts.config.context;
+  plan.sequences = options.max_num_seqs;
   plan.weights_bytes = facts.weights_bytes;
-  const int64_t tokens = static_cast<int64_t>(chunks_for(plan.ctx_size, sequences, kChunkTokens)) * kChunkTokens;
+  const MemoryNeeds needs =
+      memory_needs(facts.config, static_cast<size_t>(facts.weights_bytes), facts.weights_dtype, options, *chosen.backend, plan.device);
+  plan.kv_dtype = needs.kv_dtype;
+  const int64_t tokens = static_cast<int64_t>(chunks_for(plan.ctx_size, plan.sequences, options.chunk_tokens)) * options.chunk_tokens;
   plan.kv_bytes = tokens * facts.config.kv_bytes_per_token(plan.kv_dtype);
-  const StepCapacity capacity = step_capacity(max_num_batched_tokens, sequences, sequences, plan.ctx_size, kChunkTokens);
-  plan.workspace_bytes = static_cast<int64_t>(workspace_bytes(facts.config, capacity, chosen.backend->activation_dtype()));
+  plan.workspace_bytes = static_cast<int64_t>(needs.request.workspace_bytes);
+  plan.limit_bytes = static_cast<int64_t>(needs.request.limit_bytes);
+  plan.utilization = needs.request.utilization;
+  try {
+    const KvPlan kv = plan_kv(needs.request);
+    plan.load_ctx_size = kv.ctx_size;
+    plan.load_kv_tokens = int64_t{kv.chunks} * options.chunk_tokens;
+    plan.load_notes = kv.notes;
+  } catch (const MemoryError& error) {
+    plan.load_error = error.what();
+  }
   return plan;
 }
 

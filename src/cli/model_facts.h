@@ -28,9 +28,9 @@ struct ModelFacts {
 // Opens and checks everything of a folder but keeps nothing of its weights; of random weights only the shape is read.
 ModelFacts model_facts(const ModelOptions& options);
 
-// Bytes that one decode step of one sequence reads: every weight (of an embedding matrix that is no head, one row), and K and V of
-// the `length` tokens in the cache (of a windowed layer, the window).
-double decode_bytes(const ModelConfig& config, int64_t weights_bytes, DType weights, DType kv, double length);
+// Bytes that one decode step of `sequences` sequences reads: every weight (of an embedding matrix that is no head, a row for each), and
+// K and V of the `length` tokens of each in the cache (of a windowed layer, the window).
+double decode_bytes(const ModelConfig& config, int64_t weights_bytes, DType weights, DType kv, double length, int32_t sequences);
 
 // What running it would take, for one shape of work on one device.
 struct MemoryPlan {
@@ -39,11 +39,18 @@ struct MemoryPlan {
   int64_t ctx_size = 0;
   int32_t sequences = 1;
   DType kv_dtype = DType::f32;
-  int64_t weights_bytes = 0, kv_bytes = 0, workspace_bytes = 0;
+  int64_t weights_bytes = 0, kv_bytes = 0;
+  int64_t workspace_bytes = 0;  // activations, step inputs, logits and the backend's scratch
+  int64_t limit_bytes = 0;      // what may be taken of the device's memory, kMemoryReserve included
+  double utilization = 0;       // --gpu-memory-utilization; 0 where it does not count (the CPU)
   int64_t total() const { return weights_bytes + kv_bytes + workspace_bytes; }
-  bool fits() const { return total() <= static_cast<int64_t>(device.memory_free); }
+  bool fits() const;
+  // What loading would do: the context and the tokens of the KV cache it would settle on, or why it would refuse.
+  int64_t load_ctx_size = 0, load_kv_tokens = 0;
+  std::string load_error;
+  std::vector<std::string> load_notes;
 };
-MemoryPlan memory_plan(const ModelFacts& facts, const BackendRequest& device, std::optional<DType> kv_dtype, int64_t ctx_size,
-                       int32_t sequences, int32_t max_num_batched_tokens);
+// options: those that loading would get. Throws UsageError for options outside their range.
+MemoryPlan memory_plan(const ModelFacts& facts, const EngineOptions& options);
 
 }  // namespace bolide

@@ -1,12 +1,15 @@
 #include "cli/prompt_input.h"
 
+#include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
-#include <algorithm>
+#include <utility>
 
+#include "cli/prompt_cut.h"
 #include "cli/streams.h"
 #include "cli/values.h"
+#include "text/chat_prompt.h"
 #include "text/utf8.h"
 
 namespace bolide {
@@ -17,19 +20,6 @@ std::string prompt_text(const GenerateOptions& options) {
   if (options.prompt_file) return read_input(*options.prompt_file);
   if (options.prompt || !isatty(STDIN_FILENO)) return read_input("-");
   throw UsageError("no prompt: give one with --prompt TEXT, --file FILE or --prompt-ids IDS, or on standard input");
-}
-
-// How many ids the tokenizer puts before and after the text's own.
-struct Frame {
-  size_t before = 0, after = 0;
-};
-Frame special_frame(const Prompt& prompt, const GenerateOptions& options, const Tokenizer* tokenizer) {
-  if (!prompt.text || !tokenizer || !options.add_special) return {};
-  const std::vector<int32_t> bare = tokenizer->encode(*prompt.text, {.add_special = false});
-  const auto begin = std::search(prompt.ids.begin(), prompt.ids.end(), bare.begin(), bare.end());
-  if (begin == prompt.ids.end()) return {};
-  const size_t before = static_cast<size_t>(begin - prompt.ids.begin());
-  return {before, prompt.ids.size() - before - bare.size()};
 }
 
 }  // namespace
@@ -51,30 +41,45 @@ Prompt read_prompt(const GenerateOptions& options) {
   return prompt;
 }
 
-void encode_prompt(Prompt& prompt, const GenerateOptions& options, const Tokenizer* tokenizer) {
+namespace {
+
+void encode_conversation(Prompt& prompt, const GenerateOptions& options, const Tokenizer& tokenizer, const ChatTemplate& chat) {
+  Json kwargs = options.chat.kwargs();
+  if (!kwargs.contains("add_generation_prompt")) kwargs["add_generation_prompt"] = true;
+  if (options.chat.think && !chat.reads("enable_thinking"))
+    spdlog::warn("{}: the chat template does not read enable_thinking, so it changes nothing",
+                 *options.chat.think ? "--think" : "--no-think");
+  try {
+    ChatPrompt encoded = encode_chat(chat, tokenizer, options.chat.messages(*prompt.text), kwargs, options.allow_special);
+    prompt.said = std::exchange(prompt.text, std::move(encoded.text));
+    prompt.ids = std::move(encoded.ids);
+    if (encoded.markers.empty()) return;
+    spdlog::warn("the prompt contains {}, which counts as {}", fmt::join(encoded.markers, ", "),
+                 options.allow_special ? "a special token (--allow-special)" : "text; --allow-special makes it a special token");
+  } catch (const ModelError& error) {
+    throw ModelError(fmt::format("{}. Give another chat template with --chat-template FILE, or leave it out with --raw", error.what()));
+  }
+}
+
+}  // namespace
+
+void encode_prompt(Prompt& prompt, const GenerateOptions& options, const Tokenizer* tokenizer, const std::optional<ChatTemplate>& chat) {
   if (!prompt.text) return;
   if (!tokenizer)
     throw UsageError(
         "the model has no tokenizer (tokenizer.json or tokenizer.model), so a text prompt cannot be read. Use --prompt-ids "
         "with --output-format json, or a folder with a tokenizer");
+  if (prompt.text->empty()) throw UsageError("the prompt is empty: give one with --prompt TEXT, --file FILE or on standard input");
+  if (chat) return encode_conversation(prompt, options, *tokenizer, *chat);
   prompt.ids = tokenizer->encode(*prompt.text, {.add_special = options.add_special});
   if (prompt.ids.empty()) throw UsageError("the prompt is empty: give one with --prompt TEXT, --file FILE or on standard input");
 }
 
 void truncate_prompt(Prompt& prompt, const GenerateOptions& options, const Tokenizer* tokenizer, int64_t ctx_size) {
-  const int64_t size = static_cast<int64_t>(prompt.ids.size());
-  if (options.truncate.empty() || size < ctx_size) return;
-  const bool fits = options.max_tokens > 0 && options.max_tokens < ctx_size;
-  const int64_t room = fits ? options.max_tokens : std::max<int64_t>(1, ctx_size / 4);
-  const Frame frame = special_frame(prompt, options, tokenizer);
-  const int64_t kept = std::max<int64_t>(1, ctx_size - room);
-  const auto begin = prompt.ids.begin() + static_cast<std::ptrdiff_t>(frame.before);
-  const auto end = prompt.ids.end() - static_cast<std::ptrdiff_t>(frame.after);
-  const auto cut = static_cast<std::ptrdiff_t>(std::min<int64_t>(size - kept, end - begin));
-  if (options.truncate == "left")
-    prompt.ids.erase(begin, begin + cut);
-  else
-    prompt.ids.erase(end - cut, end);
+  const size_t size = prompt.ids.size();
+  PromptCut cut{options.truncate, ctx_size, options.max_tokens, options.add_special};
+  cut.in_template = prompt.said.has_value();
+  if (!cut_prompt(prompt.ids, prompt.said ? prompt.said : prompt.text, tokenizer, cut)) return;
   spdlog::warn("prompt cut on the {} from {} to {} tokens; {} of the context's {} are left for the output", options.truncate, size,
                prompt.ids.size(), ctx_size - static_cast<int64_t>(prompt.ids.size()), ctx_size);
 }

@@ -4,6 +4,7 @@
 #include <new>
 
 #include "cli/command.h"
+#include "cli/common_options.h"
 #include "cli/log.h"
 #include "cli/signals.h"
 #include "cli/streams.h"
@@ -24,7 +25,19 @@ ExitCode dispatch(const Arguments& arguments) {
   Arguments rest(arguments.begin() + 1, arguments.end());
   if (first == "--help" || first == "-h") return print_and_finish(program_help());
   if (first == "--version") return run_version({});
-  if (first == "help") return rest.empty() ? print_and_finish(program_help()) : find_command(rest.front()).run({"--help"});
+  if (first == "--list-devices") {
+    DeviceOptions devices;
+    devices.list = true;
+    devices.listed();
+    return ExitCode::ok;
+  }
+  if (first == "help") {
+    if (rest.empty()) return print_and_finish(program_help());
+    const Command& command = find_command(rest.front());
+    rest.erase(rest.begin());
+    rest.emplace_back("--help");  // "help bench ops" is "bench ops --help"
+    return command.run(rest);
+  }
   return find_command(first).run(rest);
 }
 

@@ -4,6 +4,9 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstring>
+
+#include "io/mapped_file.h"
 
 namespace bolide {
 namespace {
@@ -27,14 +30,43 @@ void handle(int signal_number) {
   sigaction(signal_number, &action, nullptr);
 }
 
+void write_text(const char* text) {
+  size_t left = strlen(text);
+  while (left > 0) {
+    const ssize_t written = write(STDERR_FILENO, text, left);
+    if (written <= 0) return;
+    text += written;
+    left -= static_cast<size_t>(written);
+  }
+}
+
+// A page of a mapped file that cannot be read. Nothing can go on from here, and only what is safe in a signal handler may say so.
+void on_bus_error(int, siginfo_t* info, void*) {
+  const char* path = mapped_path_at(info->si_addr);
+  if (!path) {
+    signal(SIGBUS, SIG_DFL);  // not ours to explain: the access is repeated and ends the program
+    return;
+  }
+  write_text("error: cannot read ");
+  write_text(path);
+  write_text(" any more: it was cut short or its disk failed while it was in use. Get a new copy, and leave it alone while it is loaded\n");
+  _exit(static_cast<int>(ExitCode::model));
+}
+
 }  // namespace
 
 void install_signal_handlers() {
   handle(SIGINT);
   handle(SIGTERM);
+  struct sigaction bus {};
+  bus.sa_sigaction = on_bus_error;
+  bus.sa_flags = SA_SIGINFO;
+  sigemptyset(&bus.sa_mask);
+  sigaction(SIGBUS, &bus, nullptr);
   struct sigaction ignore {};
   ignore.sa_handler = SIG_IGN;
   sigaction(SIGPIPE, &ignore, nullptr);
+  sigaction(SIGXFSZ, &ignore, nullptr);
 }
 
 GracefulStop::GracefulStop() {

@@ -7,7 +7,9 @@
 
 namespace bolide {
 
-// SIGINT and SIGTERM end the program at once with 130 and 143; SIGPIPE is ignored, so that writes report EPIPE instead.
+// SIGINT and SIGTERM end the program at once with 130 and 143; SIGPIPE and SIGXFSZ (a file larger than
+// the process may write) are ignored, so that writes report the error instead.
+// SIGBUS in a mapped file (somebody cut it short) ends it with an error that names the file.
 // A signal that the parent had ignored (nohup, background jobs) stays ignored.
 void install_signal_handlers();
 

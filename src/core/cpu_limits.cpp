@@ -49,8 +49,8 @@ struct CgroupMount {
   bool version2;
 };
 
-// The mount of cgroup version 2, or of version 1's cpu controller.
-std::optional<CgroupMount> find_mount(const fs::path& root, bool version2) {
+// The mount of cgroup version 2, or of version 1's `controller`.
+std::optional<CgroupMount> find_mount(const fs::path& root, bool version2, std::string_view controller) {
   std::ifstream file(root / "proc/self/mountinfo");
   std::string line;
   while (std::getline(file, line)) {
@@ -59,7 +59,7 @@ std::optional<CgroupMount> find_mount(const fs::path& root, bool version2) {
     const auto dash = std::find(fields.begin(), fields.end(), "-");
     if (fields.size() < 6 || fields.end() - dash < 4) continue;
     const std::string& type = dash[1];
-    const bool wanted = version2 ? type == "cgroup2" : type == "cgroup" && contains(split(dash[3], ','), "cpu");
+    const bool wanted = version2 ? type == "cgroup2" : type == "cgroup" && contains(split(dash[3], ','), controller);
     if (wanted) return CgroupMount{decode_octal(fields[3]), decode_octal(fields[4]), version2};
   }
   return std::nullopt;
@@ -80,11 +80,40 @@ std::optional<double> read_quota(const fs::path& folder, bool version2) {
   return quota / period;
 }
 
-void lower(std::optional<double>& limit, std::optional<double> other) {
+std::optional<uint64_t> read_number(const fs::path& file) {
+  uint64_t number = 0;
+  if (std::ifstream(file) >> number) return number;
+  return std::nullopt;  // "max", or no such file
+}
+
+// The line "key number" of memory.stat.
+uint64_t read_stat(const fs::path& folder, std::string_view key) {
+  std::ifstream file(folder / "memory.stat");
+  std::string name;
+  for (uint64_t number = 0; file >> name >> number;) {
+    if (name == key) return number;
+  }
+  return 0;
+}
+
+std::optional<uint64_t> read_memory_left(const fs::path& folder, bool version2) {
+  const auto limit = read_number(folder / (version2 ? "memory.max" : "memory.limit_in_bytes"));
+  const auto used = read_number(folder / (version2 ? "memory.current" : "memory.usage_in_bytes"));
+  if (!limit || !used) return std::nullopt;
+  if (*limit >= uint64_t{1} << 62) return std::nullopt;  // version 1 writes "no limit" as a number
+  const uint64_t cache = std::min(read_stat(folder, version2 ? "inactive_file" : "total_inactive_file"), *used);
+  return *limit - std::min(*limit, *used - cache);
+}
+
+template <class T>
+void lower(std::optional<T>& limit, std::optional<T> other) {
   if (other && (!limit || *other < *limit)) limit = other;
 }
 
-std::optional<double> quota_along(const fs::path& root, const CgroupMount& mount, const std::string& process_path) {
+// The least value that `read` finds in the folders from the mount point down to the process's cgroup.
+template <class T>
+std::optional<T> least_along(const fs::path& root, const CgroupMount& mount, const std::string& process_path,
+                             std::optional<T> (*read)(const fs::path&, bool)) {
   // Without a cgroup namespace the path is the host's, and the mount shows only the part below mount.root.
   std::string inside = process_path;
   if (mount.root != "/" && (inside == mount.root || inside.rfind(mount.root + "/", 0) == 0)) inside = inside.substr(mount.root.size());
@@ -97,20 +126,20 @@ std::optional<double> quota_along(const fs::path& root, const CgroupMount& mount
     }
     if (!name.empty() && name != ".") names.push_back(name);
   }
-  std::optional<double> limit;
+  std::optional<T> limit;
   fs::path folder = root / fs::path(mount.point).relative_path();
-  lower(limit, read_quota(folder, mount.version2));
+  lower(limit, read(folder, mount.version2));
   for (const fs::path& name : names) {
     folder /= name;
-    lower(limit, read_quota(folder, mount.version2));
+    lower(limit, read(folder, mount.version2));
   }
   return limit;
 }
 
-}  // namespace
-
-std::optional<double> cgroup_cpu_quota(const fs::path& root) {
-  std::optional<double> limit;
+// The least over all hierarchies that the process is in: version 2's, and version 1's with this controller.
+template <class T>
+std::optional<T> least_of_cgroups(const fs::path& root, std::string_view controller, std::optional<T> (*read)(const fs::path&, bool)) {
+  std::optional<T> limit;
   std::ifstream file(root / "proc/self/cgroup");
   std::string line;
   while (std::getline(file, line)) {
@@ -120,11 +149,17 @@ std::optional<double> cgroup_cpu_quota(const fs::path& root) {
     if (second == std::string::npos) continue;
     const std::string controllers = line.substr(first + 1, second - first - 1);
     const bool version2 = controllers.empty();
-    if (!version2 && !contains(split(controllers, ','), "cpu")) continue;
-    if (const auto mount = find_mount(root, version2)) lower(limit, quota_along(root, *mount, line.substr(second + 1)));
+    if (!version2 && !contains(split(controllers, ','), controller)) continue;
+    if (const auto mount = find_mount(root, version2, controller)) lower(limit, least_along(root, *mount, line.substr(second + 1), read));
   }
   return limit;
 }
+
+}  // namespace
+
+std::optional<double> cgroup_cpu_quota(const fs::path& root) { return least_of_cgroups(root, "cpu", read_quota); }
+
+std::optional<uint64_t> cgroup_memory_left(const fs::path& root) { return least_of_cgroups(root, "memory", read_memory_left); }
 
 int physical_cores(const fs::path& root, const std::vector<int>& cpus) {
   std::set<std::string> cores;

@@ -30,21 +30,6 @@ using Clock = std::chrono::steady_clock;
 // Long enough to bridge the host's work between two steps of a decode, short enough not to be seen in an idle program.
 constexpr std::chrono::microseconds kSpinTime{200};
 
-// Waits until `value` differs from `old`: first by looking at it, for at most `spin`, then asleep in the kernel.
-template <class T>
-void wait_for_change(const std::atomic<T>& value, T old, std::chrono::microseconds spin) {
-  if (spin.count() > 0) {
-    const auto end = Clock::now() + spin;
-    do {
-      for (int i = 0; i < 64; ++i) {
-        if (value.load(std::memory_order_acquire) != old) return;
-        relax();
-      }
-    } while (Clock::now() < end);
-  }
-  value.wait(old, std::memory_order_acquire);
-}
-
 }  // namespace
 
 ThreadBudget default_threads() {
@@ -63,35 +48,77 @@ struct ThreadPool::State {
   static constexpr uint64_t kClosed = uint64_t{1} << 31;
   static constexpr uint64_t kInside = kClosed - 1;
 
-  // A worker's share of a parallel_for: grains [begin, end) as begin << 32 | end. The owner takes from the front, so that its memory
-  // streams stay long and contiguous; thieves take from the back.
-  struct alignas(64) Share {
-    std::atomic<uint64_t> range{0};
+  // All that a worker needs to join a job, on one cache line: joining costs one transfer between cores.
+  struct alignas(64) Desk {
+    // The job's number << 32 | closed | workers inside, the caller not counted. A worker that comes when the work is done finds the gate
+    // closed and goes back to waiting, so that a thread which the system has put aside delays nobody.
+    std::atomic<uint64_t> gate{kClosed};
+    // Valid while the gate is open or somebody is inside; one of the two.
+    const std::function<void(int)>* body = nullptr;
+    const std::function<void(int64_t, int64_t, int)>* ranges = nullptr;
+    int64_t count = 0, grain = 1;
   };
 
+  struct alignas(64) Share {
+    // The worker's share of a parallel_for: grains [begin, end) as begin << 32 | end. The owner takes from the front, so that its memory
+    // streams stay long and contiguous; thieves take from the back.
+    std::atomic<uint64_t> range{0};
+  };
+  Desk desk;
   int size;
   std::chrono::microseconds spin;
   std::vector<std::thread> threads;
   std::vector<Share> shares;
-  const std::function<void(int)>* body = nullptr;  // valid while the gate is open or somebody is inside
   bool stop = false;
   std::mutex error_mutex;
   std::exception_ptr error;
-  alignas(64) std::atomic<uint32_t> job{0};  // a new value is a new job
-  // Who may still join the job: its number << 32 | closed | workers inside, the caller not counted. A worker that comes when the work is
-  // done finds the gate closed and goes back to waiting, so that a thread which the system has put aside delays nobody.
-  alignas(64) std::atomic<uint64_t> gate{kClosed};
-  alignas(64) std::atomic<uint32_t> departures{0};  // changes when the last worker leaves a closed gate, and with every body of run()
-  std::atomic<uint32_t> awaited{0};                 // bodies of run() that have not finished
+  // Sleeping: whoever is about to sleep says so, looks once more, and sleeps until the number changes; whoever has news for a sleeper
+  // writes it, looks for sleepers, and changes the number. All four steps are sequentially consistent, so one of the two sees the other.
+  alignas(64) std::atomic<uint32_t> sleepers{0};
+  std::atomic<uint32_t> wakes{0};
+  std::atomic<uint32_t> caller_sleeps{0};
+  std::atomic<uint32_t> caller_wakes{0};
+  std::atomic<uint32_t> awaited{0};  // bodies of run() that have not finished
 
   explicit State(int n)
       : size(n),
         spin(n <= static_cast<int>(affinity_cpus().size()) ? kSpinTime : std::chrono::microseconds(0)),
         shares(static_cast<size_t>(n)) {}
 
+  // Whether `done` comes true within `spin`.
+  template <class Done>
+  bool watch(const Done& done) const {
+    if (done()) return true;
+    if (spin.count() == 0) return false;
+    const auto end = Clock::now() + spin;
+    do {
+      for (int i = 0; i < 64; ++i) {
+        if (done()) return true;
+        relax();
+      }
+    } while (Clock::now() < end);
+    return false;
+  }
+
+  template <class Done>
+  void wait_for(std::atomic<uint32_t>& sleeping, const std::atomic<uint32_t>& number, const Done& done) {
+    while (!watch(done)) {
+      sleeping.fetch_add(1);
+      const uint32_t old = number.load();
+      if (!done()) number.wait(old);
+      sleeping.fetch_sub(1);
+    }
+  }
+
+  static void wake(const std::atomic<uint32_t>& sleeping, std::atomic<uint32_t>& number) {
+    if (sleeping.load() == 0) return;
+    number.fetch_add(1);
+    number.notify_all();
+  }
+
   void call(int worker) {
     try {
-      (*body)(worker);
+      desk.body ? (*desk.body)(worker) : take_ranges(worker);
     } catch (...) {
       const std::lock_guard<std::mutex> lock(error_mutex);
       if (!error) error = std::current_exception();
@@ -100,60 +127,49 @@ struct ThreadPool::State {
 
   // Joins job `number`, unless it is over.
   bool enter(uint32_t number) {
-    uint64_t now = gate.load(std::memory_order_acquire);
+    uint64_t now = desk.gate.load(std::memory_order_acquire);
     while (now >> 32 == number && !(now & kClosed)) {
-      if (gate.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel, std::memory_order_acquire)) return true;
+      if (desk.gate.compare_exchange_weak(now, now + 1)) return true;
     }
     return false;
   }
 
-  void announce_departure() {
-    departures.fetch_add(1, std::memory_order_release);
-    departures.notify_one();
-  }
-
   void work(int worker) {
     for (uint32_t seen = 0;;) {
-      wait_for_change(job, seen, spin);
-      seen = job.load(std::memory_order_acquire);
+      wait_for(sleepers, wakes, [&] { return desk.gate.load() >> 32 != seen; });
+      seen = static_cast<uint32_t>(desk.gate.load(std::memory_order_acquire) >> 32);
       if (stop) return;
       if (!enter(seen)) continue;
       call(worker);
-      if (awaited.load(std::memory_order_relaxed) > 0 && awaited.fetch_sub(1, std::memory_order_acq_rel) == 1) announce_departure();
-      const uint64_t before = gate.fetch_sub(1, std::memory_order_acq_rel);
-      if ((before & kClosed) && (before & kInside) == 1) announce_departure();
+      if (desk.body && awaited.fetch_sub(1) == 1) wake(caller_sleeps, caller_wakes);
+      const uint64_t before = desk.gate.fetch_sub(1);
+      if ((before & kClosed) && (before & kInside) == 1) wake(caller_sleeps, caller_wakes);
     }
   }
 
-  template <class Done>
-  void wait_until(const Done& done) {
-    for (;;) {
-      const uint32_t old = departures.load(std::memory_order_acquire);
-      if (done()) return;
-      wait_for_change(departures, old, spin);
-    }
+  void open_gate(uint64_t closed) {
+    desk.gate.store(((desk.gate.load(std::memory_order_relaxed) >> 32) + 1) << 32 | closed);
+    wake(sleepers, wakes);
   }
 
-  // Opens the gate for `work`, takes part in it, and closes the gate behind whoever came: behind everybody if `all` must come.
-  void start(const std::function<void(int)>& work, bool all) {
-    body = &work;
-    awaited.store(all ? static_cast<uint32_t>(size - 1) : 0, std::memory_order_relaxed);
-    const uint32_t number = job.load(std::memory_order_relaxed) + 1;
-    gate.store(uint64_t{number} << 32, std::memory_order_release);
-    job.store(number, std::memory_order_release);
-    job.notify_all();
+  // Opens the gate for the work on the desk, takes part in it, and closes the gate behind whoever came: behind everybody if it is a body
+  // that all must run.
+  void start() {
+    awaited.store(desk.body ? static_cast<uint32_t>(size - 1) : 0, std::memory_order_relaxed);
+    open_gate(0);
     call(0);
-    if (all) wait_until([this] { return awaited.load(std::memory_order_acquire) == 0; });
-    gate.fetch_or(kClosed, std::memory_order_acq_rel);
-    wait_until([this] { return (gate.load(std::memory_order_acquire) & kInside) == 0; });
-    body = nullptr;
+    if (desk.body) wait_for(caller_sleeps, caller_wakes, [this] { return awaited.load() == 0; });
+    if (desk.gate.fetch_or(kClosed) & kInside) {
+      wait_for(caller_sleeps, caller_wakes, [this] { return (desk.gate.load() & kInside) == 0; });
+    }
+    desk.body = nullptr;
+    desk.ranges = nullptr;
     if (error) std::rethrow_exception(std::exchange(error, nullptr));
   }
 
   void finish() {
     stop = true;
-    job.fetch_add(1, std::memory_order_release);
-    job.notify_all();
+    open_gate(kClosed);
     for (std::thread& thread : threads) thread.join();
   }
 
@@ -171,6 +187,11 @@ struct ThreadPool::State {
       }
     }
     return -1;
+  }
+
+  void take_ranges(int worker) {
+    const int64_t count = desk.count, grain = desk.grain;
+    for (int64_t g; (g = take(worker)) >= 0;) (*desk.ranges)(g * grain, std::min(count, (g + 1) * grain), worker);
   }
 };
 
@@ -192,7 +213,8 @@ int ThreadPool::size() const { return state_->size; }
 
 void ThreadPool::run(const std::function<void(int worker)>& body) {
   if (state_->size == 1) return body(0);
-  state_->start(body, true);
+  state_->desk.body = &body;
+  state_->start();
 }
 
 void ThreadPool::parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t begin, int64_t end, int worker)>& body) {
@@ -209,10 +231,10 @@ void ThreadPool::parallel_for(int64_t count, int64_t grain, const std::function<
     const uint64_t begin = static_cast<uint64_t>(grains * w / s.size), end = static_cast<uint64_t>(grains * (w + 1) / s.size);
     s.shares[static_cast<size_t>(w)].range.store(begin << 32 | end, std::memory_order_relaxed);
   }
-  const std::function<void(int)> share = [&](int worker) {
-    for (int64_t g; (g = s.take(worker)) >= 0;) body(g * grain, std::min(count, (g + 1) * grain), worker);
-  };
-  s.start(share, false);
+  s.desk.ranges = &body;
+  s.desk.count = count;
+  s.desk.grain = grain;
+  s.start();
 }
 
 }  // namespace bolide

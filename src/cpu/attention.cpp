@@ -17,7 +17,7 @@ namespace {
 constexpr int32_t kPartition = 256;  // positions, a multiple of kAttentionBlock; doubled until kMaxPartitions cover the sequence
 constexpr int32_t kMaxPartitions = 64;
 constexpr int32_t kItemsPerThread = 4;    // below this many, items are split
-constexpr int64_t kInlineWork = 1 << 17;  // multiply-adds that one thread finishes before another one has woken up
+constexpr int64_t kInlineWork = 1 << 14;  // multiply-adds that one thread finishes while the others would still be joining
 
 constexpr size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 

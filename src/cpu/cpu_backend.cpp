@@ -8,9 +8,11 @@
 #include <fstream>
 #include <sstream>
 
+#include "core/cpu_limits.h"
 #include "core/error.h"
 #include "cpu/kernels.h"
 #include "cpu/mapped_memory.h"
+#include "cpu/product.h"
 #include "cpu/product_tile.h"
 #include "cpu/roofline.h"
 #include "cpu/vector_ops.h"
@@ -65,6 +67,13 @@ size_t meminfo_bytes(const std::string& key) {
   return 0;
 }
 
+// What the machine has left, or what the process's cgroup leaves it where that is less.
+size_t memory_available() {
+  const size_t machine = meminfo_bytes("MemAvailable");
+  const auto cgroup = cgroup_memory_left("/");
+  return cgroup ? std::min<size_t>(machine, *cgroup) : machine;
+}
+
 std::string simd_name() {
   const std::string target = simd_target_in_use();
   if (target == "AVX3") return "AVX-512";
@@ -77,10 +86,11 @@ ThreadBudget choose_threads(int wanted) {
   return default_threads();
 }
 
-// The first product at or after op `i`.
+// The first product after op `i`, where the last op is followed by the first one of the next step.
 CpuContext::Upcoming next_product(const Step& step, size_t i) {
   const auto matrix = [](const Matrix* m) { return static_cast<const CpuMatrix*>(m); };
-  for (; i < step.ops.size(); ++i) {
+  for (size_t seen = 0; seen < step.ops.size(); ++seen) {
+    i = (i + 1) % step.ops.size();
     if (const auto* qkv = std::get_if<NormQkvArgs>(&step.ops[i])) return {matrix(qkv->qkv), 1};
     if (const auto* project = std::get_if<ProjectAddArgs>(&step.ops[i])) return {matrix(project->weight), 1};
     if (const auto* gate_up = std::get_if<NormGateUpArgs>(&step.ops[i])) return {matrix(gate_up->gate_up), 2};
@@ -88,6 +98,16 @@ CpuContext::Upcoming next_product(const Step& step, size_t i) {
   }
   return {};
 }
+
+class CpuDownload final : public Download {
+ public:
+  explicit CpuDownload(size_t bytes) : bytes_(std::make_unique_for_overwrite<std::byte[]>(bytes)) {}
+  void start(const void* from, size_t bytes) override { std::memcpy(bytes_.get(), from, bytes); }
+  const void* wait() override { return bytes_.get(); }
+
+ private:
+  std::unique_ptr<std::byte[]> bytes_;
+};
 
 class CpuBackend final : public Backend {
  public:
@@ -101,8 +121,7 @@ class CpuBackend final : public Backend {
   DeviceInfo info() const override {
     const std::string threads = fmt::format("{} thread{} ({})", budget_.threads, budget_.threads == 1 ? "" : "s", budget_.reason);
     const std::string products = context_.bf16_products ? ", bf16 products" : "";
-    return {"cpu", fmt::format("{}, {}, {}{}", cpu_name(), threads, simd_name(), products), meminfo_bytes("MemTotal"),
-            meminfo_bytes("MemAvailable")};
+    return {"cpu", fmt::format("{}, {}, {}{}", cpu_name(), threads, simd_name(), products), meminfo_bytes("MemTotal"), memory_available()};
   }
   DType activation_dtype() const override { return DType::f32; }
   DType default_kv_dtype(DType) const override { return DType::f32; }
@@ -122,6 +141,7 @@ class CpuBackend final : public Backend {
   void upload(void* to, const void* from_host, size_t bytes) override { copy(to, from_host, bytes); }
   void download(void* to_host, const void* from, size_t bytes) override { copy(to_host, from, bytes); }
   void sync() override {}
+  std::unique_ptr<Download> make_download(size_t bytes) override { return std::make_unique<CpuDownload>(bytes); }
 
   std::unique_ptr<Matrix> prepare(std::span<const TensorView> stacked_rows) override { return std::make_unique<CpuMatrix>(stacked_rows); }
 
@@ -151,8 +171,14 @@ class CpuBackend final : public Backend {
     context_.capacity = capacity;
     context_.dims = dims;
     grow(context_.products, cpu_products_scratch(capacity, dims, pool_.size()));
+    std::memset(context_.products.data.get(), 0, run_product_scratch(0, 0, pool_.size()));  // no worker has made a product's rows ready
     grow(context_.attention, cpu_attention_scratch(capacity, dims, pool_.size()));
     grow(context_.sampling, cpu_sampling_scratch(capacity, dims, pool_.size()));
+  }
+
+  size_t scratch_bytes(const StepCapacity& capacity, const ModelDims& dims) const override {
+    return cpu_products_scratch(capacity, dims, pool_.size()) + cpu_attention_scratch(capacity, dims, pool_.size()) +
+           cpu_sampling_scratch(capacity, dims, pool_.size());
   }
 
   void embed(const EmbedArgs& args) override { cpu_embed(context_, args); }
@@ -163,18 +189,20 @@ class CpuBackend final : public Backend {
   void logits(const LogitsArgs& args) override { cpu_logits(context_, args); }
   void sample(const SampleArgs& args) override { cpu_sample(context_, args); }
 
-  void run_step(const Step& step) override {
+  void run_op_at(const Step& step, size_t index) override {
     const struct Forget {
       CpuContext& context;
       ~Forget() { context.upcoming = {}; }
     } forget{context_};
-    for (size_t i = 0; i < step.ops.size(); ++i) {
-      context_.upcoming = next_product(step, i + 1);
-      run_op(step.ops[i]);
-    }
+    context_.upcoming = next_product(step, index);
+    run_op(step.ops[index]);
   }
 
-  double measure_read_bandwidth() override { return measure_cpu_roofline(pool_, kRooflineBytes).read_best; }
+  double measure_read_bandwidth() override {
+    // Between the tests of a benchmark a model lies in memory: half of what is left stays free.
+    constexpr size_t kLeast = size_t{64} << 20;
+    return measure_cpu_read_bandwidth(pool_, std::clamp(memory_available() / 2, kLeast, kRooflineBytes));
+  }
 
  private:
   static void copy(void* to, const void* from, size_t bytes) {

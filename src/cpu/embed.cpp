@@ -47,18 +47,22 @@ void cpu_embed(CpuContext& context, const EmbedArgs& args) {
   const int32_t tokens = in.counts->tokens;
   const auto& table = static_cast<const CpuMatrix&>(*args.table);
   BOLIDE_CHECK(table.columns() == args.hidden && args.head_dim % 2 == 0);
+  const auto id_of = [&](int64_t t) {
+    const int32_t id = in.token_ids[t];
+    return id < 0 && args.previous ? args.previous[-1 - id].id : id;
+  };
   for (int32_t t = 0; t < tokens; ++t) {
-    if (in.token_ids[t] < 0 || in.token_ids[t] >= table.rows()) {
+    if (id_of(t) < 0 || id_of(t) >= table.rows()) {
       throw Error(
           fmt::format("embed: token id {} in row {} of the step is outside the embedding table (0 to {}). Check that the tokenizer "
                       "belongs to this model",
-                      in.token_ids[t], t, table.rows() - 1));
+                      id_of(t), t, table.rows() - 1));
     }
   }
   const int32_t pairs = args.head_dim / 2;
   context.pool.parallel_for(tokens, 16, [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
-      embed_row(table.row(in.token_ids[t]), table.dtype(), args.scale, args.x + t * args.hidden, args.hidden);
+      embed_row(table.row(id_of(t)), table.dtype(), args.scale, args.x + t * args.hidden, args.hidden);
       rope_row(static_cast<float>(in.positions[t]), args.inverse_frequencies, pairs, args.rope + t * args.head_dim);
     }
   });

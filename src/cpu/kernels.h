@@ -53,15 +53,16 @@ class CpuKvCache final : public KvCache {
 // What every op gets besides its arguments.
 struct CpuContext {
   ThreadPool& pool;
-  StepCapacity capacity;   // of the last reserve()
+  StepCapacity capacity;  // of the last reserve()
   ModelDims dims;
   bool bf16_products = false;  // CpuOptions::bf16_products
-  // The matrix that the step's next product will stream, where that is known: a worker at the end of its share asks memory for it, so that
-  // memory is not idle while the workers meet.
+  // The matrix that the next product will stream, where that is known: a worker's last prefetches in a product are for its share of the
+  // next.
   struct Upcoming {
     const CpuMatrix* matrix = nullptr;
     int parts = 1;
   } upcoming{};
+  uint64_t products_run = 0;  // numbers the products, so that a worker can tell a new one
   // Scratch owned by the backend, 64-byte aligned, grown in reserve() only.
   struct Scratch {
     std::unique_ptr<std::byte[], void (*)(void*)> data{nullptr, [](void*) {}};

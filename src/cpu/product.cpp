@@ -3,7 +3,7 @@
 // memory, and steals from the others' ends when it is done (ThreadPool::parallel_for).
 //
 // Few token rows: the time is that of reading the weights. Every worker norms the rows itself, while its first weights are already on
-// their way, which saves a round of the pool.
+// their way (the last prefetches of a product are for the next one), which saves a round of the pool.
 // Many token rows: the time is that of the multiplications. Units are as large as L2 allows.
 #include "cpu/product.h"
 
@@ -21,11 +21,10 @@ namespace {
 constexpr int64_t kFewTokens = 4;                // up to here every worker norms the rows itself
 constexpr int64_t kStreamUnitBytes = 128 << 10;  // of weights of a part, with few token rows
 constexpr int64_t kCachedUnitBytes = 256 << 10;  // of weights of all parts, with many
-constexpr int64_t kPrefetchBytes = 12 << 10;     // how far ahead of the weights in use
-constexpr int64_t kFirstPrefetchBytes = 16 << 10;
-constexpr int64_t kUpcomingBytes = 64 << 10;  // of the next product's weights, per worker
-constexpr int64_t kUnitsPerThread = 8;  // at least, so that nobody waits long for the last one
+constexpr int64_t kPrefetchBytes = 6 << 10;      // how far ahead of the weights in use
+constexpr int64_t kUnitsPerThread = 8;           // at least, so that nobody waits long for the last one
 constexpr int64_t kMinTokensPerUnit = 48;
+constexpr int64_t kNoteBytes = 64;  // a cache line of its own for every worker
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
@@ -57,6 +56,13 @@ struct ReadyRows {
   int64_t stride;  // in elements
 };
 
+// How a part of a unit is read.
+struct Stream {
+  int64_t prefetch;  // bytes ahead; 0 = the weights are in cache
+  bool once;
+  const void* next;  // what the worker reads after it
+};
+
 class Product {
  public:
   Product(CpuContext& context, const CpuMatrix& matrix, int parts, const ProductRows& rows,
@@ -72,33 +78,32 @@ class Product {
     in_place_ = !bf16_ && !rows.norm && !rows.row_index;
     per_worker_ = !in_place_ && rows.tokens <= kFewTokens;
     stride_ = round_up(matrix.columns(), 16);
+    streams_ = rows.tokens <= kTileTokens;
+    number_ = ++context.products_run;
+    if (streams_ && context.upcoming.matrix) upcoming_ = divide(*context.upcoming.matrix, context.upcoming.parts, 1, context.pool.size());
   }
 
   void run() {
     const size_t ready_bytes = static_cast<size_t>(rows_.tokens * stride_) * element_;
     const int threads = context_.pool.size();
-    if (!in_place_)
-      BOLIDE_CHECK(context_.products.bytes >= ready_bytes * static_cast<size_t>(per_worker_ ? threads : 1) + flag_bytes(threads));
-    if (per_worker_) {
-      for (int w = 0; w < threads; ++w) *flag(w) = 0;
-    } else if (!in_place_) {
+    const auto copies = static_cast<size_t>(in_place_ ? 0 : per_worker_ ? threads : 1);
+    BOLIDE_CHECK(context_.products.bytes >= notes_bytes(threads) + copies * ready_bytes);
+    if (!in_place_ && !per_worker_) {
       context_.pool.parallel_for(rows_.tokens, 4, [&](int64_t begin, int64_t end, int) { make_ready(begin, end, scratch(0)); });
     }
     context_.pool.parallel_for(division_.units(), 1, [&](int64_t begin, int64_t end, int worker) {
-      for (int64_t unit = begin; unit < end; ++unit) {
-        run_unit(unit, worker);
-        if (rows_.tokens <= kFewTokens && ends_share(unit)) prefetch_upcoming(worker);
-      }
+      for (int64_t unit = begin; unit < end; ++unit) run_unit(unit, worker);
     });
   }
 
-  static size_t flag_bytes(int threads) { return static_cast<size_t>(threads) * 64; }
+  static size_t notes_bytes(int threads) { return static_cast<size_t>(threads) * kNoteBytes; }
 
  private:
-  // Scratch: a flag per worker on a cache line of its own ("has its rows"), then the rows, once or once per worker.
-  char* flag(int worker) const { return reinterpret_cast<char*>(context_.products.data.get()) + worker * 64; }
+  // Scratch: per worker the number of the product whose rows it has last made ready, then the rows, once or once per worker.
+  uint64_t& made_ready(int worker) const { return *reinterpret_cast<uint64_t*>(context_.products.data.get() + worker * kNoteBytes); }
   char* scratch(int worker) const {
-    return flag(context_.pool.size()) + static_cast<int64_t>(worker) * rows_.tokens * stride_ * static_cast<int64_t>(element_);
+    return reinterpret_cast<char*>(context_.products.data.get()) + context_.pool.size() * kNoteBytes +
+           static_cast<int64_t>(worker) * rows_.tokens * stride_ * static_cast<int64_t>(element_);
   }
 
   void make_ready(int64_t begin, int64_t end, char* to) const {
@@ -127,29 +132,14 @@ class Product {
     }
   }
 
-  ReadyRows ready(int worker, int64_t unit) const {
+  ReadyRows ready(int worker) const {
     if (in_place_) return {reinterpret_cast<const char*>(rows_.data), rows_.stride};
     char* to = scratch(per_worker_ ? worker : 0);
-    if (per_worker_ && !*flag(worker)) {
-      prefetch_first(unit);
+    if (per_worker_ && made_ready(worker) != number_) {
       make_ready(0, rows_.tokens, to);
-      *flag(worker) = 1;
+      made_ready(worker) = number_;
     }
     return {to, stride_};
-  }
-
-  // The rows first, as the norm waits for them (another core has just written them), then the weights that come after it.
-  void prefetch_first(int64_t unit) const {
-    const auto prefetch = [](const void* from, int64_t bytes) {
-      const auto address = reinterpret_cast<uintptr_t>(from);
-      for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(reinterpret_cast<const void*>(address + static_cast<uintptr_t>(at)));
-    };
-    for (int32_t t = 0; t < rows_.tokens; ++t) {
-      const int64_t row_bytes = matrix_.columns() * static_cast<int64_t>(sizeof(float));
-      prefetch(rows_.data + (rows_.row_index ? rows_.row_index[t] : t) * rows_.stride, std::min(row_bytes, kFirstPrefetchBytes));
-    }
-    const int64_t row = unit / division_.token_units * division_.unit_rows;
-    for (int part = 0; part < parts_; ++part) prefetch(matrix_.row(part * (matrix_.rows() / parts_) + row), kFirstPrefetchBytes / parts_);
   }
 
   // Whether `unit` is the last of the contiguous share that parallel_for gives some worker first.
@@ -159,19 +149,18 @@ class Product {
     return units * worker / threads == unit + 1;
   }
 
-  // The start of the worker's share of the next product, into its L2.
-  void prefetch_upcoming(int worker) const {
-    if (!context_.upcoming.matrix) return;
-    const CpuMatrix& next = *context_.upcoming.matrix;
-    const int64_t part_rows = next.rows() / context_.upcoming.parts;
-    const int64_t row = part_rows * worker / context_.pool.size(), row_end = part_rows * (worker + 1) / context_.pool.size();
-    const int64_t row_bytes = next.columns() * static_cast<int64_t>(dtype_size(next.dtype()));
-    const int64_t bytes = std::min((row_end - row) * row_bytes, kUpcomingBytes / context_.upcoming.parts);
-    if (bytes <= 0) return;
-    for (int part = 0; part < context_.upcoming.parts; ++part) {
-      const auto address = reinterpret_cast<uintptr_t>(next.row(part * part_rows + row));
-      for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(reinterpret_cast<const void*>(address + static_cast<uintptr_t>(at)), 0, 2);
-    }
+  // Where the worker's reading goes on after a part of a unit: the unit's next part, the next unit, the worker's share of the next product.
+  const void* after(int64_t unit, int part, int worker) const {
+    const int64_t part_rows = matrix_.rows() / parts_, row_unit = unit / division_.token_units;
+    if (part + 1 < parts_) return matrix_.row((part + 1) * part_rows + row_unit * division_.unit_rows);
+    if (!ends_share(unit)) return matrix_.row(std::min((row_unit + 1) * division_.unit_rows, part_rows - 1));
+    return upcoming_.unit_rows > 0 ? context_.upcoming.matrix->row(upcoming_row(worker)) : nullptr;
+  }
+
+  // The first row of the worker's share of the next product, if that has few token rows too.
+  int64_t upcoming_row(int worker) const {
+    const int64_t part_rows = context_.upcoming.matrix->rows() / context_.upcoming.parts;
+    return std::min(upcoming_.row_units * worker / context_.pool.size() * upcoming_.unit_rows, part_rows - 1);
   }
 
   void run_unit(int64_t unit, int worker) const {
@@ -180,7 +169,7 @@ class Product {
     const int64_t rows = std::min(division_.unit_rows, part_rows - row);
     const int64_t range = unit % division_.token_units;
     const int64_t first = rows_.tokens * range / division_.token_units, last = rows_.tokens * (range + 1) / division_.token_units;
-    const ReadyRows a = ready(worker, unit);
+    const ReadyRows a = ready(worker);
     const int64_t tiles = ceil_div(last - first, kTileTokens);
     alignas(64) float c[2][kTileTokens * kTileRows];
     for (int64_t i = 0; i < tiles; ++i) {
@@ -188,14 +177,16 @@ class Product {
       ProductPiece piece{
           static_cast<int32_t>(token), static_cast<int32_t>(end - token), row, static_cast<int32_t>(rows), {c[0], c[1]}, kTileRows};
       for (int part = 0; part < parts_; ++part) {
-        multiply(a.data + token * a.stride * static_cast<int64_t>(element_), a.stride, part * part_rows + row, piece, c[part], i == 0);
+        Stream stream{i > 0 ? 0 : kPrefetchBytes, false, nullptr};
+        if (streams_) stream = {kPrefetchBytes, true, after(unit, part, worker)};
+        multiply(a.data + token * a.stride * static_cast<int64_t>(element_), a.stride, part * part_rows + row, piece, c[part], stream);
       }
       sink_(piece);
     }
   }
 
   // Rows [row, row + piece.rows) of the matrix, which may lie in several checkpoint tensors.
-  void multiply(const char* a, int64_t stride, int64_t row, const ProductPiece& piece, float* c, bool from_memory) const {
+  void multiply(const char* a, int64_t stride, int64_t row, const ProductPiece& piece, float* c, const Stream& stream) const {
     const std::vector<CpuMatrix::Part>& tensors = matrix_.parts();
     const int64_t end = row + piece.rows, row_bytes = matrix_.columns() * static_cast<int64_t>(dtype_size(matrix_.dtype()));
     float part_c[kTileTokens * kTileRows];
@@ -208,13 +199,12 @@ class Product {
       // A tile writes whole quads of rows: one that ends elsewhere goes through a buffer.
       const bool direct = column % 4 == 0 && (n % 4 == 0 || row + n == end);
       float* to = direct ? c + column : part_c;
-      const int64_t prefetch = from_memory ? kPrefetchBytes : 0;
       if (bf16_) {
         product_tile_bf16({reinterpret_cast<const uint16_t*>(a), stride, piece.tokens, w, static_cast<int>(n), matrix_.columns(), to,
-                           kTileRows, prefetch});
+                           kTileRows, stream.prefetch});
       } else {
         product_tile({reinterpret_cast<const float*>(a), stride, piece.tokens, w, matrix_.dtype(), static_cast<int>(n), matrix_.columns(),
-                      to, kTileRows, prefetch});
+                      to, kTileRows, stream.prefetch, stream.once, row + n < end ? tensors[i + 1].data : stream.next});
       }
       for (int t = 0; !direct && t < piece.tokens; ++t) std::copy_n(part_c + t * kTileRows, n, c + t * kTileRows + column);
       column += n;
@@ -229,8 +219,11 @@ class Product {
   const std::function<void(const ProductPiece&)>& sink_;
   const bool bf16_;
   const Division division_;
+  Division upcoming_{};  // of the next product
   size_t element_;
   bool in_place_, per_worker_;
+  bool streams_;  // few token rows: every weight is used once
+  uint64_t number_ = 0;
   int64_t stride_;
 };
 
@@ -245,7 +238,7 @@ void run_product(CpuContext& context, const CpuMatrix& matrix, int parts, const 
 
 size_t run_product_scratch(int64_t tokens, int64_t columns, int threads) {
   const int64_t rows = std::max(tokens, std::min(tokens, kFewTokens) * threads);
-  return static_cast<size_t>(rows * round_up(columns, 16)) * sizeof(float) + Product::flag_bytes(threads);
+  return static_cast<size_t>(rows * round_up(columns, 16)) * sizeof(float) + Product::notes_bytes(threads);
 }
 
 size_t cpu_products_scratch(const StepCapacity& capacity, const ModelDims& dims, int threads) {

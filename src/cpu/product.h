@@ -33,7 +33,7 @@ struct ProductPiece {
 void run_product(CpuContext& context, const CpuMatrix& matrix, int parts, const ProductRows& rows,
                  const std::function<void(const ProductPiece&)>& sink);
 
-// Scratch of run_product for at most `tokens` rows and matrices of at most `columns` columns.
+// Scratch of run_product (its beginning zero at first) for at most `tokens` rows and matrices of at most `columns` columns.
 size_t run_product_scratch(int64_t tokens, int64_t columns, int threads);
 
 }  // namespace bolide

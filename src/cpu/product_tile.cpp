@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "cpu/simd_targets.h"
 
@@ -93,7 +94,7 @@ template <int kTokens, bool kPrefetch>
 constexpr int rows_side_by_side() {
   constexpr int kParallel = kLanes * kTokens;  // products of a step that do not wait for each other, with one row
   constexpr int kMost = kTokens <= kFewTokens ? 4 : kManyTokensRows;
-  return !kPrefetch ? kMost : kParallel >= 16 && kTokens == 1 ? 1 : kParallel >= 8 && kTokens <= 3 ? 2 : kMost;
+  return kPrefetch && kParallel >= 8 && kTokens <= 3 ? 2 : kMost;
 }
 
 // One vector of columns, from column k on.
@@ -111,11 +112,34 @@ HWY_INLINE void multiply_add(const char* const* HWY_RESTRICT w, const float* HWY
   }
 }
 
+constexpr int64_t kLine = 64;  // bytes
+
+// Where prefetching stands: line after line from `at`, and from `then` on after `lines` of them.
+struct Ahead {
+  uintptr_t at, then;
+  int64_t lines;
+
+  HWY_INLINE void step(bool once) {
+    const auto* line = reinterpret_cast<const void*>(at);
+    once ? __builtin_prefetch(line, 0, 0) : __builtin_prefetch(line);
+    at += kLine;
+    if (HWY_UNLIKELY(--lines == 0)) at = then;
+  }
+};
+
+// From byte `from` of the tile's weights and what follows them: tile.next, or for want of that the weights from their beginning.
+HWY_INLINE Ahead ahead_from(const ProductTile& tile, int64_t from, int64_t row_bytes) {
+  const int64_t bytes = tile.rows * row_bytes;
+  const auto w = reinterpret_cast<uintptr_t>(tile.w), then = tile.next ? reinterpret_cast<uintptr_t>(tile.next) : w;
+  if (from >= bytes) return {then + static_cast<uintptr_t>(from - bytes), 0, std::numeric_limits<int64_t>::max()};
+  return {w + static_cast<uintptr_t>(from), then, (bytes - from + kLine - 1) / kLine};
+}
+
 // sums[r * kTokens + t] = lanes of the products of `columns` columns, from pointers to the first of them. A tail shorter than a vector is
 // copied into zeroes, because nothing past a row's end may be read (the end of a mapping) or multiplied (it may be NaN).
 template <class W, int kRows, int kTokens, bool kPrefetch>
-HWY_INLINE void dot_rows(const char* const* HWY_RESTRICT w, const float* HWY_RESTRICT a, int64_t lda, int64_t columns, uintptr_t prefetch,
-                         V* HWY_RESTRICT sums) {
+HWY_INLINE void dot_rows(const char* const* HWY_RESTRICT w, const float* HWY_RESTRICT a, int64_t lda, int64_t columns, Ahead ahead,
+                         bool once, V* HWY_RESTRICT sums) {
   const D d;
   V acc[kRows * kTokens];
 #pragma GCC unroll 24
@@ -123,12 +147,10 @@ HWY_INLINE void dot_rows(const char* const* HWY_RESTRICT w, const float* HWY_RES
   const int64_t whole = columns - columns % kLanes;
   int64_t k = 0;
   if constexpr (kPrefetch) {
-    constexpr int kLine = 64;  // bytes
-    constexpr int kSteps = std::max<int>(1, kLine / (kLanes * static_cast<int>(sizeof(W))));
+    constexpr int kSteps = std::max<int>(1, static_cast<int>(kLine) / (kLanes * static_cast<int>(sizeof(W))));
     for (; k + kSteps * kLanes <= whole; k += kSteps * kLanes) {
 #pragma GCC unroll 4
-      for (int r = 0; r < kRows; ++r) __builtin_prefetch(reinterpret_cast<const void*>(prefetch + static_cast<uintptr_t>(r) * kLine));
-      prefetch += kRows * kLine;
+      for (int r = 0; r < kRows; ++r) ahead.step(once);
 #pragma GCC unroll 4
       for (int step = 0; step < kSteps; ++step) multiply_add<W, kRows, kTokens>(w, a, lda, k + step * kLanes, acc);
     }
@@ -165,20 +187,119 @@ HWY_NOINLINE void tile_step(const ProductTile& tile, int row, int64_t k, int64_t
     const int64_t index = std::min(row + r, tile.rows - 1);
     w[r] = static_cast<const char*>(tile.w) + (index * tile.columns + k) * static_cast<int64_t>(sizeof(W));
   }
-  // Prefetching goes line by line, `prefetch` bytes past the end of these rows.
-  const uintptr_t ahead = reinterpret_cast<uintptr_t>(tile.w) +
-                          static_cast<uintptr_t>(row + kRows - 1) * static_cast<uintptr_t>(tile.columns) * sizeof(W) +
-                          static_cast<uintptr_t>(k) * kRows * sizeof(W) + static_cast<uintptr_t>(tile.prefetch);
+  // Prefetching goes line by line, `prefetch` bytes past the last of these rows.
+  const int64_t row_bytes = tile.columns * static_cast<int64_t>(sizeof(W));
+  const Ahead ahead =
+      ahead_from(tile, (row + kRows - 1) * row_bytes + k * kRows * static_cast<int64_t>(sizeof(W)) + tile.prefetch, row_bytes);
   V sums[kSums];
 #pragma GCC unroll 3
   for (int i = kRows * kTokens; i < kSums; ++i) sums[i] = hn::Zero(D());
-  dot_rows<W, kRows, kTokens, kPrefetch>(w, tile.a + k, tile.lda, columns, ahead, sums);
+  dot_rows<W, kRows, kTokens, kPrefetch>(w, tile.a + k, tile.lda, columns, ahead, tile.once, sums);
   HWY_ALIGN float folded[kSums];
 #pragma GCC unroll 6
   for (int i = 0; i < kSums; i += 4) fold4(D(), sums[i], sums[i + 1], sums[i + 2], sums[i + 3], folded + i);
   for (int t = 0; t < kTokens; ++t) {
     float* c = tile.c + t * tile.ldc + row;
     for (int r = 0; r < kRows; ++r) c[r] = k == 0 ? folded[r * kTokens + t] : c[r] + folded[r * kTokens + t];
+  }
+}
+
+// acc + the products of whole vectors of columns [k, end) of one row, with a prefetch `distance` bytes ahead of every line (to any place:
+// an offset between unrelated objects, hence unsigned).
+template <class W, bool kOnce>
+HWY_INLINE V stream_lines(const char* HWY_RESTRICT w, const float* HWY_RESTRICT a, int64_t k, int64_t end, uintptr_t distance, V acc) {
+  const D d;
+  constexpr auto kWidth = static_cast<int64_t>(sizeof(W));
+  constexpr int64_t kStep = std::max<int64_t>(kLanes, kLine / kWidth);  // columns of a line
+  const auto line = [&](int64_t at) HWY_ATTR {
+    const auto* ahead = reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(w + at * kWidth) + distance);
+    kOnce ? __builtin_prefetch(ahead, 0, 0) : __builtin_prefetch(ahead);
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < kStep; i += kLanes) acc = hn::MulAdd(load_weights<W>(d, w + (at + i) * kWidth), hn::LoadU(d, a + at + i), acc);
+  };
+  for (; k + 2 * kStep <= end; k += 2 * kStep) {
+    line(k);
+    line(k + kStep);
+  }
+  if (k + kStep <= end) {
+    line(k);
+    k += kStep;
+  }
+  for (; k < end; k += kLanes) acc = hn::MulAdd(load_weights<W>(d, w + k * kWidth), hn::LoadU(d, a + k), acc);
+  return acc;
+}
+
+// Where the prefetches of a tile go: while they are inside the tile's weights, `inside` bytes ahead; then `past` bytes ahead, which leads
+// to tile.next. They pass the end while the multiplications are at column `column` of row `row`.
+struct Distances {
+  uintptr_t inside, past;
+  int64_t row, column;
+
+  uintptr_t of_row(int64_t r) const { return r < row ? inside : past; }
+};
+
+template <class W>
+HWY_INLINE Distances distances(const ProductTile& tile) {
+  constexpr int64_t kStep = std::max<int64_t>(kLanes, kLine / static_cast<int64_t>(sizeof(W)));
+  const int64_t row_bytes = tile.columns * static_cast<int64_t>(sizeof(W)), bytes = tile.rows * row_bytes;
+  const int64_t left = std::max<int64_t>(bytes - tile.prefetch, 0);
+  const auto w = reinterpret_cast<uintptr_t>(tile.w), next = tile.next ? reinterpret_cast<uintptr_t>(tile.next) : w;
+  const auto inside = static_cast<uintptr_t>(tile.prefetch);
+  const int64_t column = left % row_bytes / static_cast<int64_t>(sizeof(W));
+  return {inside, next - w - static_cast<uintptr_t>(bytes) + inside, left / row_bytes, (column + kStep - 1) / kStep * kStep};
+}
+
+// The products of columns [k, k + columns) of a row: the accumulator of one column block.
+template <class W, bool kOnce>
+HWY_INLINE V stream_block(const ProductTile& tile, const Distances& distances, int64_t row, int64_t k, int64_t columns) {
+  constexpr auto kWidth = static_cast<int64_t>(sizeof(W));
+  const char* w = static_cast<const char*>(tile.w) + (row * tile.columns + k) * kWidth;
+  const float* a = tile.a + k;
+  const int64_t whole = columns - columns % kLanes;
+  V acc = hn::Zero(D());
+  int64_t done = 0;
+  if (HWY_UNLIKELY(row == distances.row)) {
+    done = std::clamp<int64_t>(distances.column - k, 0, whole);
+    acc = stream_lines<W, kOnce>(w, a, 0, done, distances.inside, acc);
+  }
+  acc = stream_lines<W, kOnce>(w, a, done, whole, distances.of_row(row), acc);
+  if (const int64_t tail = columns - whole; HWY_UNLIKELY(tail > 0)) {
+    W rest_w[kLanes];
+    float rest_a[kLanes] = {};
+    std::memset(static_cast<void*>(rest_w), 0, sizeof rest_w);
+    std::memcpy(static_cast<void*>(rest_w), w + whole * kWidth, static_cast<size_t>(tail * kWidth));
+    std::memcpy(static_cast<void*>(rest_a), a + whole, static_cast<size_t>(tail) * sizeof(float));
+    acc = hn::MulAdd(load_weights<W>(D(), reinterpret_cast<const char*>(rest_w)), hn::LoadU(D(), rest_a), acc);
+  }
+  return acc;
+}
+
+// One token row against weights that come from memory, row after row as they lie there. A row has one chain of multiply-adds, which alone
+// is slower than memory: the loop has so few instructions that the processor's window holds more than one row. Four rows are folded at
+// once.
+template <class W, bool kOnce>
+void stream_tile(const ProductTile& tile) {
+  constexpr int kRows = 4;
+  constexpr int64_t kBlocks = 8;  // column blocks whose sums wait for their fold
+  const Distances ahead = distances<W>(tile);
+  V sums[kBlocks][kRows];
+  for (int row = 0; row < tile.rows; row += kRows) {
+    const int rows = std::min(kRows, tile.rows - row);
+    for (int64_t first = 0; first < tile.columns; first += kBlocks * kColumnBlock) {
+      const int64_t columns = std::min(tile.columns - first, kBlocks * kColumnBlock);
+      for (int r = 0; r < rows; ++r) {
+        V* sum = &sums[0][r];
+        for (int64_t k = 0; k < columns; k += kColumnBlock, sum += kRows)
+          *sum = stream_block<W, kOnce>(tile, ahead, row + r, first + k, std::min<int64_t>(kColumnBlock, columns - k));
+      }
+      for (int64_t block = 0; block * kColumnBlock < columns; ++block) {
+        V* s = sums[block];
+        for (int r = rows; r < kRows; ++r) s[r] = hn::Zero(D());
+        HWY_ALIGN float folded[kRows];
+        fold4(D(), s[0], s[1], s[2], s[3], folded);
+        for (int r = 0; r < kRows; ++r) tile.c[row + r] = first + block == 0 ? folded[r] : tile.c[row + r] + folded[r];
+      }
+    }
   }
 }
 
@@ -201,7 +322,8 @@ template <class W, bool kPrefetch>
 void tile_by_tokens(const ProductTile& tile) {
   switch (tile.tokens) {
     case 1:
-      return tile_of<W, 1, kPrefetch>(tile);
+      if constexpr (kPrefetch && kLanes >= 16) return tile.once ? stream_tile<W, true>(tile) : stream_tile<W, false>(tile);
+      return tile_of<W, 1, false>(tile);
     case 2:
       return tile_of<W, 2, kPrefetch>(tile);
     case 3:

@@ -25,9 +25,11 @@ struct ProductTile {
   DType dtype;
   int rows;  // 1 .. kTileRows
   int64_t columns;
-  float* c;          // [tokens, ldc] f32, out; written up to the next multiple of 4 rows
-  int64_t ldc;       // at least rows rounded up to 4
-  int64_t prefetch;  // bytes: the weights come from memory and are prefetched so far ahead; 0 = they are in cache
+  float* c;                    // [tokens, ldc] f32, out; written up to the next multiple of 4 rows
+  int64_t ldc;                 // at least rows rounded up to 4
+  int64_t prefetch;            // bytes: the weights come from memory and are prefetched so far ahead; 0 = they are in cache
+  bool once = false;           // prefetched weights are not needed again: no room in L2 for them (non-temporal)
+  const void* next = nullptr;  // what the caller reads after w; the last `prefetch` bytes of w prefetch its beginning
 };
 void product_tile(const ProductTile& tile);
 

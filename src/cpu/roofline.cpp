@@ -115,11 +115,9 @@ Rate measure(int passes, const Body& body) {
   return {rates.back(), rates[rates.size() / 2]};
 }
 
-}  // namespace
+constexpr int kPasses = 7;
 
-CpuRoofline measure_cpu_roofline(ThreadPool& pool, size_t bytes) {
-  constexpr int kPasses = 7;
-  constexpr int64_t kSteps = 500'000;
+Rate measure_read(ThreadPool& pool, size_t bytes) {
   const auto threads = static_cast<size_t>(pool.size());
   const size_t share = std::max<size_t>(bytes / threads / 4096, 1) * 4096;
   const MappedMemory memory(share * threads);
@@ -128,18 +126,23 @@ CpuRoofline measure_cpu_roofline(ThreadPool& pool, size_t bytes) {
   pool.run([&](int worker) { std::fill_n(part(worker), count, 1.0f); });
 
   std::vector<float> sinks(threads * 16);
-  CpuRoofline roofline;
+  Rate fastest;
   for (const int streams : {1, 2, 4}) {
     const Rate read = measure(kPasses, [&] {
       pool.run(
           [&](int worker) { sinks[static_cast<size_t>(worker) * 16] = HWY_DYNAMIC_DISPATCH(read_all_simd)(part(worker), count, streams); });
       return static_cast<double>(share * threads);
     });
-    if (read.best > roofline.read_best) {
-      roofline.read_best = read.best;
-      roofline.read_median = read.median;
-    }
+    if (read.best > fastest.best) fastest = read;
   }
+  return fastest;
+}
+
+Rate measure_multiply_add(ThreadPool& pool) {
+  constexpr int64_t kSteps = 500'000;
+  const auto threads = static_cast<size_t>(pool.size());
+  std::vector<float> sinks(threads * 16);
+  Rate fastest;
   for (const bool many : {false, true}) {
     const Rate fma = measure(kPasses, [&] {
       std::vector<double> work(threads * 8);
@@ -151,12 +154,18 @@ CpuRoofline measure_cpu_roofline(ThreadPool& pool, size_t bytes) {
       for (size_t w = 0; w < threads; ++w) total += work[w * 8];
       return total;
     });
-    if (fma.best > roofline.fma_best) {
-      roofline.fma_best = fma.best;
-      roofline.fma_median = fma.median;
-    }
+    if (fma.best > fastest.best) fastest = fma;
   }
-  return roofline;
+  return fastest;
+}
+
+}  // namespace
+
+double measure_cpu_read_bandwidth(ThreadPool& pool, size_t bytes) { return measure_read(pool, bytes).best; }
+
+CpuRoofline measure_cpu_roofline(ThreadPool& pool, size_t bytes) {
+  const Rate read = measure_read(pool, bytes), fma = measure_multiply_add(pool);
+  return {read.best, read.median, fma.best, fma.median};
 }
 
 }  // namespace bolide

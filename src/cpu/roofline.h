@@ -17,6 +17,8 @@ struct CpuRoofline {
 // Reads `bytes` of fresh memory (huge pages where to be had) several times, every thread a share of its own, as one, two and four
 // streams of whole vectors; the pattern with the fastest pass counts. Throws MemoryError.
 CpuRoofline measure_cpu_roofline(ThreadPool& pool, size_t bytes);
+// The memory's half alone: bytes/s of the fastest pass.
+double measure_cpu_read_bandwidth(ThreadPool& pool, size_t bytes);
 
 constexpr size_t kRooflineBytes = size_t{1} << 30;  // far beyond any cache
 

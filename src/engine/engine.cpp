@@ -23,6 +23,7 @@ class EngineImpl final : public Engine {
   const Tokenizer* tokenizer() const override { return loaded_.tokenizer.get(); }
   const GenerationDefaults& generation_defaults() const override { return loaded_.defaults; }
   const EngineInfo& info() const override { return loaded_.info; }
+  Backend& backend() override { return *loaded_.device.backend; }
   std::span<const int32_t> eos_ids() const override { return loaded_.eos_ids; }
 
   SequenceId add(std::vector<int32_t> prompt, const SamplingParams& params, OutputSink& sink) override;
@@ -33,7 +34,17 @@ class EngineImpl final : public Engine {
   void validate_prompt(std::span<const int32_t> prompt, const SamplingParams& params) const;
   bool is_stop(const Sequence& sequence, int32_t id) const;
   void end_finished();
+  // A step that the executor has under way.
+  struct Flight {
+    std::vector<ScheduledWork> work;
+    std::vector<SequenceId> ids;  // of the work's sequences, which may be gone when it lands
+    std::vector<size_t> rows;     // logits rows of each
+  };
+  void launch(Flight& flight);
+  void launch_ahead();
+  void land();
   void build_batch(const std::vector<ScheduledWork>& work);
+  void build_ahead(const std::vector<ScheduledWork>& work, const Flight& before);
   void deliver(const ScheduledWork& work, std::span<const SampledToken> rows);
   void deliver_token(Sequence& sequence, const SampledToken& sampled);
   void finish(Sequence& sequence, FinishReason reason, std::optional<std::string> stop_match, std::optional<int32_t> stop_token);
@@ -48,7 +59,9 @@ class EngineImpl final : public Engine {
   std::vector<SequenceId> to_end_;  // at the beginning of the next step
   SequenceId next_id_ = 1;
   bool stepping_ = false;
-  std::exception_ptr error_;  // first of this step
+  std::exception_ptr error_;   // first of this step
+  std::exception_ptr broken_;  // a step that the executor could not finish
+  Flight flight_, next_flight_, landing_;  // flight_ was launched first; without work: none
   // Kept between steps for their capacity.
   Batch batch_;
   std::vector<SeenToken> seen_;
@@ -95,30 +108,82 @@ void EngineImpl::cancel(SequenceId id) {
 
 bool EngineImpl::step() {
   BOLIDE_CHECK(!stepping_);  // a sink must not run the engine that calls it
+  if (broken_) std::rethrow_exception(broken_);
   stepping_ = true;
   const std::unique_ptr<bool, void (*)(bool*)> leave(&stepping_, [](bool* flag) { *flag = false; });
   end_finished();
-  if (!sequences_.empty()) {
-    const std::vector<ScheduledWork>& work = scheduler_.plan();
-    BOLIDE_CHECK(!work.empty() || !to_end_.empty());
-    if (!work.empty()) {
-      build_batch(work);
-      loaded_.executor->submit(batch_);
-      const std::span<const SampledToken> rows = loaded_.executor->wait();
-      size_t row = 0;
-      for (const ScheduledWork& item : work) {
-        const size_t count = static_cast<size_t>(item.logprob_end - item.logprob_begin) + (item.draws ? 1 : 0);
-        item.sequence->computed += item.tokens;
-        guard(item.sequence->id, [&] { deliver(item, rows.subspan(row, count)); });
-        row += count;
-      }
+  if (flight_.work.empty() && !sequences_.empty()) {
+    flight_.work = scheduler_.plan();
+    BOLIDE_CHECK(!flight_.work.empty() || !to_end_.empty());
+    if (!flight_.work.empty()) {
+      build_batch(flight_.work);
+      launch(flight_);
     }
   }
+  if (!flight_.work.empty()) {
+    launch_ahead();
+    land();
+  }
+  if (sequences_.empty() && !flight_.work.empty()) land();  // nobody waits for it
 #ifndef NDEBUG
   scheduler_.check();
 #endif
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   return !sequences_.empty();
+}
+
+// Submits batch_, which was built for the flight's work. A step that fails leaves published chunks without contents: nothing may go on from
+// there.
+void EngineImpl::launch(Flight& flight) {
+  flight.ids.clear();
+  flight.rows.clear();
+  for (const ScheduledWork& item : flight.work) {
+    flight.ids.push_back(item.sequence->id);
+    flight.rows.push_back(static_cast<size_t>(item.logprob_end - item.logprob_begin) + (item.draws ? 1 : 0));
+  }
+  try {
+    loaded_.executor->submit(batch_);
+  } catch (...) {
+    broken_ = std::current_exception();
+    throw;
+  }
+}
+
+// While the device works on a step, the next one is handed over where it can be foreseen: the device goes from one to the other without
+// waiting for the host, which reads one step behind.
+void EngineImpl::launch_ahead() {
+  const auto gone = [&](SequenceId id) { return sequences_.count(id) == 0; };
+  if (!loaded_.run_ahead || std::any_of(flight_.ids.begin(), flight_.ids.end(), gone)) return;
+  next_flight_.work = scheduler_.plan_ahead(flight_.work);
+  if (next_flight_.work.empty()) return;
+  build_ahead(next_flight_.work, flight_);
+  launch(next_flight_);
+}
+
+// Waits for flight_ and hands out what it drew; next_flight_ takes its place.
+void EngineImpl::land() {
+  std::swap(flight_, landing_);
+  std::swap(flight_, next_flight_);
+  next_flight_.work.clear();
+  std::span<const SampledToken> rows;
+  try {
+    rows = loaded_.executor->wait();
+  } catch (...) {
+    broken_ = std::current_exception();
+    throw;
+  }
+  size_t row = 0;
+  for (size_t i = 0; i < landing_.work.size(); ++i) {
+    const size_t count = landing_.rows[i];
+    // A sequence may have ended, or been cancelled, since its row was launched.
+    if (sequences_.count(landing_.ids[i]) != 0) {
+      const ScheduledWork& item = landing_.work[i];
+      item.sequence->computed += item.tokens;
+      guard(landing_.ids[i], [&] { deliver(item, rows.subspan(row, count)); });
+    }
+    row += count;
+  }
+  landing_.work.clear();
 }
 
 // Sequences that were cancelled, or that came with nothing to compute.
@@ -142,8 +207,11 @@ void EngineImpl::build_batch(const std::vector<ScheduledWork>& work) {
     Sequence& sequence = *item.sequence;
     sequence.mark_scheduled(now);
     const std::span<const int32_t> all = sequence.tokens;
-    const int32_t first_row = batch_.add_sequence(all.subspan(static_cast<size_t>(sequence.computed), static_cast<size_t>(item.tokens)),
-                                                  sequence.computed, sequence.chunks, loaded_.limits.chunk_tokens);
+    const int32_t first_row = batch_.tokens();
+    for_each_piece(sequence.computed, sequence.computed + item.tokens, loaded_.limits, [&](int32_t begin, int32_t end) {
+      batch_.add_sequence(all.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)), begin, sequence.chunks,
+                          loaded_.limits.chunk_tokens);
+    });
     for (int32_t position = item.logprob_begin; position < item.logprob_end; ++position) {
       batch_.add_logits(first_row + position - sequence.computed, sequence.prompt_logprob_spec(position), {}, {});
     }
@@ -151,6 +219,21 @@ void EngineImpl::build_batch(const std::vector<ScheduledWork>& work) {
       sequence.collect_penalties(seen_, biases_);
       batch_.add_logits(first_row + item.tokens - 1, sequence.next_token_spec(), seen_, biases_);
     }
+  }
+}
+
+// Every sequence's token is what its row of the step before draws.
+void EngineImpl::build_ahead(const std::vector<ScheduledWork>& work, const Flight& before) {
+  batch_.clear();
+  size_t row = 0, i = 0;
+  for (const ScheduledWork& item : work) {
+    while (before.work[i].sequence != item.sequence) row += before.rows[i++];
+    const Sequence& sequence = *item.sequence;
+    const int32_t drawn = -1 - static_cast<int32_t>(row + before.rows[i] - 1);
+    const auto position = static_cast<int32_t>(sequence.tokens.size());
+    const int32_t first_row = batch_.add_sequence({&drawn, 1}, position, sequence.chunks, loaded_.limits.chunk_tokens);
+    sequence.collect_penalties(seen_, biases_);
+    batch_.add_logits(first_row, sequence.next_token_spec(1), seen_, biases_);
   }
 }
 

@@ -26,7 +26,21 @@ struct EngineOptions {
   int32_t max_num_batched_tokens = 512;  // T of a step: prefill is cut into chunks of at most this
   int32_t chunk_tokens = 64;           // C
   int64_t kv_cache_bytes = 0;          // 0 = ctx_size * max_num_seqs, bounded by free memory
+  // Of a GPU's total memory, what weights, workspace and KV cache may take together; the CPU's bound is what is free.
+  double gpu_memory_utilization = 0.9;
   int32_t max_logprob_rows = 64;       // prompt log-probabilities: rows of logits per step
+  // Launch the next step before the present one's tokens are known, where it can be foreseen. None = where the device works on its own.
+  std::optional<bool> run_ahead;
+  // Sequences that begin alike share the KV chunks of what they have in common, and chunks are kept for later sequences while nobody
+  // needs their place: at most prefix_cache_tokens tokens of them (0 = as many as the cache holds).
+  bool prefix_cache = true;
+  int64_t prefix_cache_tokens = 0;
+  // The pieces a sequence is computed in follow from its own tokens: prompts are cut at multiples of chunk_tokens (which is lowered
+  // where a step has no room for such a piece beside the other sequences' rows), output tokens are computed one by one, also those
+  // that are computed again after a pre-emption. Then a sequence's results depend neither on what runs beside it, nor on pre-emption,
+  // nor on the prefix cache, wherever a row's results do not depend on other sequences' rows: on the CPU bit by bit, elsewhere up to
+  // float32 summation order.
+  bool deterministic = false;
 };
 
 // generation_config.json, where present. Absent keys stay empty.
@@ -60,6 +74,7 @@ struct TokenEvent {
 struct SequenceStats {
   int64_t prompt_tokens = 0, output_tokens = 0;
   double queue_seconds = 0, prefill_seconds = 0, decode_seconds = 0;  // prefill: first scheduled to first token
+  int32_t cached_tokens = 0;  // shared with earlier sequences instead of computed, when it was last scheduled anew
   int32_t preemptions = 0;  // times its KV chunks went to older sequences and it was computed again
 };
 
@@ -81,13 +96,25 @@ class OutputSink {
   virtual void on_finish(const FinishEvent& event) = 0;
 };
 
+// What Engine::load did, in this order; seconds.
+struct LoadTimes {
+  double device = 0;   // until the backend is ready
+  double open = 0;     // headers of the weights, configuration
+  double memory = 0;   // K and V, activations, scratch
+  double weights = 0;  // until they are on the device; on the CPU they stay where they are mapped
+  double tokenizer = 0;  // what was left to wait for: it is loaded beside the rest
+};
+
 struct EngineInfo {
   DeviceInfo device;
   std::string device_reason;
   DType weights_dtype, kv_dtype;
   int64_t ctx_size;                 // tokens per sequence
-  size_t weights_bytes, kv_bytes, workspace_bytes;
+  size_t weights_bytes, kv_bytes;
+  size_t workspace_bytes;           // activations, step inputs, logits and the backend's scratch
+  size_t memory_limit;              // what these three and kMemoryReserve had to fit into
   double load_seconds;
+  LoadTimes load;
   std::vector<std::string> notes;   // lines for the log: what was assumed, cut or ignored
 };
 
@@ -100,6 +127,8 @@ class Engine {
   virtual const Tokenizer* tokenizer() const = 0;  // null when the folder has none
   virtual const GenerationDefaults& generation_defaults() const = 0;
   virtual const EngineInfo& info() const = 0;
+  // The device, for measurements between steps: its read bandwidth, its clocks.
+  virtual Backend& backend() = 0;
   // generation_config.json, config.json and the tokenizer's eos token together.
   virtual std::span<const int32_t> eos_ids() const = 0;
 

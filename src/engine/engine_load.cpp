@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <chrono>
+#include <future>
+#include <limits>
 #include <utility>
 
 #include "core/error.h"
 #include "core/human.h"
 #include "engine/kv_plan.h"
 #include "exec/memory_plan.h"
+#include "models/architecture.h"
 
 namespace bolide {
 namespace {
@@ -19,21 +22,6 @@ constexpr int32_t kMaxChunkTokens = 1024;
 void require_range(const char* flag, int64_t value, int64_t lowest, int64_t largest) {
   if (value < lowest || value > largest) {
     throw UsageError(fmt::format("{} {} is outside its range: {} to {}", flag, value, lowest, with_commas(largest)));
-  }
-}
-
-void validate(const EngineOptions& options) {
-  require_range("--max-num-seqs", options.max_num_seqs, 1, kMaxSequences);
-  require_range("--max-num-batched-tokens", options.max_num_batched_tokens, 1, kMaxStepTokens);
-  require_range("the size of a KV chunk in tokens,", options.chunk_tokens, 1, kMaxChunkTokens);
-  require_range("the number of prompt log-probability rows a step,", options.max_logprob_rows, 0, kMaxStepTokens);
-  if (options.ctx_size < 0) throw UsageError(fmt::format("--ctx-size {} is below 0 (0 = from the model)", options.ctx_size));
-  if (options.kv_cache_bytes < 0) throw UsageError(fmt::format("--kv-cache-memory {} is below 0", options.kv_cache_bytes));
-  if (options.max_num_batched_tokens < options.max_num_seqs) {
-    throw UsageError(
-        fmt::format("--max-num-batched-tokens {} is less than --max-num-seqs {}: every sequence takes a row of a step. Raise "
-                    "the first or lower the second",
-                    options.max_num_batched_tokens, options.max_num_seqs));
   }
 }
 
@@ -56,78 +44,132 @@ std::vector<int32_t> stop_ids(const LoadedModel& loaded, const std::filesystem::
   return ids;
 }
 
-KvPlan kv_plan(const LoadedModel& loaded, const EngineOptions& options, DType kv_dtype, const StepCapacity& capacity,
-               const DeviceInfo& device) {
-  const ModelConfig& config = loaded.model.config;
-  KvRequest request;
-  request.ctx_size = options.ctx_size;
-  request.model_context = config.context;
-  request.max_num_seqs = options.max_num_seqs;
-  request.chunk_tokens = options.chunk_tokens;
-  request.kv_cache_bytes = static_cast<size_t>(options.kv_cache_bytes);
-  request.bytes_per_token = static_cast<size_t>(config.kv_bytes_per_token(kv_dtype));
-  request.kv_dtype = kv_dtype;
-  request.free_bytes = device.memory_free;
-  request.weights_bytes = static_cast<size_t>(loaded.model.weights.bytes());
-  request.workspace_bytes = workspace_bytes(config, capacity, loaded.device.backend->activation_dtype());
-  request.device = device.id;
-  return plan_kv(request);
+// Bounds what grows with context times sequences by what the cache can hold. Every token of a penalty history or chunk table lies in
+// the cache, the newest one of each sequence apart. Sequences that share chunks may go beyond that: they get twice as much, and what
+// still exceeds it waits for a later step. A prefill in whole pieces brings its table once for each of them.
+void bound_by_cache(StepCapacity& capacity, const EngineOptions& options, int64_t ctx_size, int32_t chunk_tokens, int32_t chunks) {
+  const int64_t times = options.prefix_cache ? 2 : 1;
+  const int64_t pieces = options.deterministic ? capacity.tokens / chunk_tokens : 0;
+  const int64_t history = times * chunks * chunk_tokens + capacity.sequences;
+  capacity.seen_tokens = static_cast<int32_t>(std::min<int64_t>(capacity.seen_tokens, history));
+  capacity.logit_biases =
+      static_cast<int32_t>(std::min<int64_t>(capacity.logit_biases, history + int64_t{kMaxLogitBiases} * capacity.sequences));
+  const int64_t tables = times * chunks + pieces * chunks_for(ctx_size, 1, chunk_tokens);
+  const int64_t most = capacity.chunk_ids + pieces * chunks_for(ctx_size, 1, chunk_tokens);
+  capacity.chunk_ids = static_cast<int32_t>(std::min<int64_t>({most, tables, std::numeric_limits<int32_t>::max()}));
+  capacity.sequences += static_cast<int32_t>(pieces);
 }
 
-// Every token of a penalty history or chunk table lies in the KV cache, the newest one of each sequence apart, and sequences share no
-// chunks.
-void bound_by_cache(StepCapacity& capacity, int64_t cache_tokens, int32_t chunks) {
-  const int64_t most = cache_tokens + capacity.sequences;
-  capacity.seen_tokens = static_cast<int32_t>(std::min<int64_t>(capacity.seen_tokens, most));
-  capacity.logit_biases =
-      static_cast<int32_t>(std::min<int64_t>(capacity.logit_biases, most + int64_t{kMaxLogitBiases} * capacity.sequences));
-  capacity.chunk_ids = std::min(capacity.chunk_ids, chunks);
+SchedulerLimits scheduler_limits(const EngineOptions& options, const StepCapacity& capacity, int32_t chunk_tokens, int32_t chunks) {
+  SchedulerLimits limits;
+  limits.sequences = options.max_num_seqs;
+  limits.tokens = capacity.tokens;
+  limits.logit_rows = capacity.logit_rows;
+  limits.chunk_tokens = chunk_tokens;
+  limits.kv_chunks = chunks;
+  limits.share_prefixes = options.prefix_cache;
+  const int64_t cached = options.prefix_cache_tokens > 0 ? options.prefix_cache_tokens / chunk_tokens : chunks;
+  limits.cached_chunks = static_cast<int32_t>(std::min<int64_t>(cached, chunks));
+  limits.whole_pieces = options.deterministic;
+  limits.chunk_ids = capacity.chunk_ids;
+  limits.history_tokens = capacity.seen_tokens;
+  return limits;
+}
+
+// The plan of a model with random weights, for its refusals: they come before the weights are drawn.
+void require_room(const ModelSource& source, const EngineOptions& options, const Backend& backend, const DeviceInfo& device) {
+  const ModelConfig config = load_model_config(source.random_shape);
+  const size_t bytes = static_cast<size_t>(config.parameters()) * dtype_size(source.random_dtype);
+  plan_kv(memory_needs(config, bytes, source.random_dtype, options, backend, device).request);
+}
+
+// What the executor turned out to be.
+void describe(LoadedModel& loaded, const StepCapacity& capacity) {
+  EngineInfo& info = loaded.info;
+  const Executor& executor = *loaded.executor;
+  info.device_reason = loaded.device.reason;
+  info.weights_dtype = loaded.model.weights_dtype;
+  info.kv_dtype = executor.kv_spec().dtype;
+  info.kv_bytes = executor.kv_spec().bytes();
+  info.workspace_bytes = executor.workspace_bytes() + loaded.device.backend->scratch_bytes(capacity, model_dims(loaded.model.config));
+  info.load.memory = executor.times().memory;
+  info.load.weights = executor.times().weights;
+  const int64_t tokens = int64_t{executor.kv_spec().chunks} * executor.kv_spec().chunk_tokens;
+  info.notes.push_back(
+      fmt::format("KV cache: {} tokens in {}, {}", with_commas(tokens), dtype_name(info.kv_dtype), human_bytes(info.kv_bytes)));
 }
 
 }  // namespace
 
+void validate_options(const EngineOptions& options) {
+  require_range("--max-num-seqs", options.max_num_seqs, 1, kMaxSequences);
+  require_range("--max-num-batched-tokens", options.max_num_batched_tokens, 1, kMaxStepTokens);
+  require_range("the size of a KV chunk in tokens,", options.chunk_tokens, 1, kMaxChunkTokens);
+  require_range("the number of prompt log-probability rows a step,", options.max_logprob_rows, 0, kMaxStepTokens);
+  if (options.prefix_cache_tokens < 0) throw UsageError("the number of tokens that the prefix cache keeps is below 0");
+  if (options.ctx_size < 0) throw UsageError(fmt::format("--ctx-size {} is below 0 (0 = from the model)", options.ctx_size));
+  if (!(options.gpu_memory_utilization > 0 && options.gpu_memory_utilization <= 1)) {
+    throw UsageError(fmt::format("--gpu-memory-utilization {:g} is outside its range: above 0, at most 1", options.gpu_memory_utilization));
+  }
+  if (options.kv_cache_bytes < 0) throw UsageError(fmt::format("--kv-cache-memory {} is below 0", options.kv_cache_bytes));
+  if (options.max_num_batched_tokens < options.max_num_seqs) {
+    throw UsageError(
+        fmt::format("--max-num-batched-tokens {} is less than --max-num-seqs {}: every sequence takes a row of a step. Raise "
+                    "the first or lower the second",
+                    options.max_num_batched_tokens, options.max_num_seqs));
+  }
+}
+
 LoadedModel load_engine(const ModelSource& source, const EngineOptions& options) {
-  const auto begin = std::chrono::steady_clock::now();
-  validate(options);
+  using Clock = std::chrono::steady_clock;
+  const auto begin = Clock::now();
+  auto mark = begin;
+  const auto lap = [&] {
+    const auto now = Clock::now();
+    return std::chrono::duration<double>(now - std::exchange(mark, now)).count();
+  };
+  validate_options(options);
+  // A tokenizer file of some megabytes takes as long to read as a device to start: both at once.
+  std::future<std::unique_ptr<Tokenizer>> tokenizer;
+  const bool checkpoint = source.random_shape.empty();
+  if (checkpoint) tokenizer = std::async(std::launch::async, [&source] { return load_tokenizer(source.folder); });
   // The device is asked before the model is opened, so that its free memory does not yet lack weights drawn at random.
   LoadedModel loaded{choose_backend(options.device), {}, nullptr, {}, {}, {}, {}, {}, nullptr};
   Backend& backend = *loaded.device.backend;
   const DeviceInfo device = backend.info();
+  loaded.info.load.device = lap();
+  if (!checkpoint) require_room(source, options, backend, device);
   loaded.model = open_model(source);
   const ModelConfig& config = loaded.model.config;
   EngineInfo& info = loaded.info;
   info.notes = loaded.model.notes;
-  if (source.random_shape.empty()) {
-    loaded.tokenizer = load_tokenizer(source.folder);
-    loaded.defaults = load_generation_config(source.folder);
-  }
-  loaded.eos_ids = stop_ids(loaded, source.folder, info.notes);
+  if (checkpoint) loaded.defaults = load_generation_config(source.folder);
+  info.load.open = lap();
 
-  const DType kv_dtype = options.kv_dtype.value_or(backend.default_kv_dtype(loaded.model.weights_dtype));
+  info.weights_bytes = static_cast<size_t>(loaded.model.weights.bytes());
+  const MemoryNeeds needs = memory_needs(config, info.weights_bytes, loaded.model.weights_dtype, options, backend, device);
+  const KvPlan plan = plan_kv(needs.request);
+  const int32_t chunk_tokens = piece_tokens(options);
   const int64_t asked_ctx = options.ctx_size > 0 ? std::min(options.ctx_size, config.context) : config.context;
-  const int32_t logprob_rows = std::min(options.max_logprob_rows, options.max_num_batched_tokens);
-  StepCapacity capacity =
-      step_capacity(options.max_num_batched_tokens, options.max_num_seqs, logprob_rows, asked_ctx, options.chunk_tokens);
-  const KvPlan plan = kv_plan(loaded, options, kv_dtype, capacity, device);
+  StepCapacity capacity = needs.capacity;
   info.notes.insert(info.notes.end(), plan.notes.begin(), plan.notes.end());
-  const int64_t cache_tokens = int64_t{plan.chunks} * options.chunk_tokens;
-  bound_by_cache(capacity, cache_tokens, plan.chunks);
+  const int64_t cache_tokens = int64_t{plan.chunks} * chunk_tokens;
+  bound_by_cache(capacity, options, asked_ctx, chunk_tokens, plan.chunks);
   loaded.ctx_source = plan.ctx_source;
-  loaded.limits = {options.max_num_seqs, capacity.tokens, capacity.logit_rows, options.chunk_tokens, plan.chunks};
+  loaded.limits = scheduler_limits(options, capacity, chunk_tokens, plan.chunks);
 
   loaded.executor = std::make_unique<Executor>(backend, config, loaded.model.weights,
-                                               ExecutorOptions{capacity, options.chunk_tokens, plan.chunks, kv_dtype});
+                                               ExecutorOptions{capacity, chunk_tokens, plan.chunks, needs.kv_dtype});
+  lap();  // the executor knows its own times
+  if (checkpoint) loaded.tokenizer = tokenizer.get();
+  loaded.eos_ids = stop_ids(loaded, source.folder, info.notes);
+  info.load.tokenizer = lap();
   info.device = device;
-  info.device_reason = loaded.device.reason;
-  info.weights_dtype = loaded.model.weights_dtype;
-  info.kv_dtype = kv_dtype;
   info.ctx_size = plan.ctx_size;
-  info.weights_bytes = static_cast<size_t>(loaded.model.weights.bytes());
-  info.kv_bytes = loaded.executor->kv_spec().bytes();
-  info.workspace_bytes = loaded.executor->workspace_bytes();
-  info.notes.push_back(
-      fmt::format("KV cache: {} tokens in {}, {}", with_commas(cache_tokens), dtype_name(kv_dtype), human_bytes(info.kv_bytes)));
-  info.load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  loaded.run_ahead = options.run_ahead.value_or(loaded.executor->asynchronous());
+  info.memory_limit = needs.request.limit_bytes;
+  describe(loaded, capacity);
+  info.load_seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   return loaded;
 }
 

@@ -22,7 +22,11 @@ struct LoadedModel {
   std::string ctx_source;  // where the context size comes from, for messages
   EngineInfo info;
   std::unique_ptr<Executor> executor;
+  bool run_ahead = false;  // see EngineOptions
 };
+
+// Throws UsageError for options outside their range.
+void validate_options(const EngineOptions& options);
 
 // Throws UsageError for options outside their range, ModelError, MemoryError.
 LoadedModel load_engine(const ModelSource& source, const EngineOptions& options);

@@ -6,7 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "core/dtype.h"
+#include "backend/backend.h"
+#include "engine/engine.h"
 
 namespace bolide {
 
@@ -19,9 +20,31 @@ struct KvRequest {
   size_t bytes_per_token = 0;
   DType kv_dtype = DType::f32;
   size_t free_bytes = 0;  // on the device, before weights
+  // Of which weights, workspace, reserve and KV cache may take this much; memory_limit() says how much that is.
+  size_t limit_bytes = 0;
+  double utilization = 0;  // --gpu-memory-utilization; 0: the device knows no such limit
+  size_t total_bytes = 0;  // of the device, for messages
   size_t weights_bytes = 0, workspace_bytes = 0;
   std::string device;  // "cuda:0"
 };
+
+// Kept free for the rest of the program: captured steps, the libraries' own memory, fragments.
+constexpr size_t kMemoryReserve = size_t{64} << 20;
+
+// The bytes free on the device, on a GPU at most `utilization` of its total memory.
+size_t memory_limit(const DeviceInfo& device, double utilization);
+
+// C of an engine with these options: chunk_tokens, less where whole pieces (EngineOptions::deterministic) would find no room in a step.
+int32_t piece_tokens(const EngineOptions& options);
+
+// A step's upper bounds and the memory that a model needs on a backend, before anything is read or allocated.
+struct MemoryNeeds {
+  StepCapacity capacity;
+  DType kv_dtype = DType::f32;
+  KvRequest request;  // for plan_kv
+};
+MemoryNeeds memory_needs(const ModelConfig& config, size_t weights_bytes, DType weights_dtype, const EngineOptions& options,
+                         const Backend& backend, const DeviceInfo& device);
 
 struct KvPlan {
   int64_t ctx_size = 0;    // tokens per sequence

@@ -15,6 +15,8 @@ class PenaltyHistory {
   // Does nothing, at no cost, when `params` asks for no penalty.
   PenaltyHistory(const SamplingParams& params, std::span<const int32_t> prompt);
 
+  bool active() const { return active_; }
+
   // `tokens`: the sequence with the new output token at its end.
   void push(std::span<const int32_t> tokens);
 

@@ -1,6 +1,7 @@
 #include "engine/scheduler.h"
 
-#include <algorithm>
+#include <span>
+#include <utility>
 
 #include "core/error.h"
 
@@ -9,10 +10,17 @@ namespace {
 
 size_t chunks_of(int64_t tokens, int32_t chunk_tokens) { return static_cast<size_t>((tokens + chunk_tokens - 1) / chunk_tokens); }
 
+std::span<const int32_t> chunk_of(const std::vector<int32_t>& tokens, int32_t index, int32_t chunk_tokens) {
+  return std::span(tokens).subspan(static_cast<size_t>(index) * static_cast<size_t>(chunk_tokens), static_cast<size_t>(chunk_tokens));
+}
+
 }  // namespace
 
-Scheduler::Scheduler(const SchedulerLimits& limits) : limits_(limits), allocator_(limits.kv_chunks) {
+Scheduler::Scheduler(const SchedulerLimits& limits)
+    : limits_(limits), pool_(limits.kv_chunks, limits.share_prefixes ? limits.cached_chunks : 0) {
   BOLIDE_CHECK(limits.sequences > 0 && limits.tokens >= limits.sequences && limits.logit_rows >= limits.sequences);
+  // A piece must find room beside a row for each of the others.
+  BOLIDE_CHECK(!limits.whole_pieces || limits.tokens >= limits.sequences - 1 + limits.chunk_tokens);
   running_.reserve(static_cast<size_t>(limits.sequences));
   work_.reserve(static_cast<size_t>(limits.sequences));
 }
@@ -29,11 +37,24 @@ const std::vector<ScheduledWork>& Scheduler::plan() {
   work_.clear();
   tokens_left_ = limits_.tokens;
   rows_left_ = limits_.logit_rows;
+  history_left_ = limits_.history_tokens;
+  chunk_ids_left_ = limits_.chunk_ids;
+  // The oldest goes on in every step: where it comes second, because it is still prefilling, its share is laid aside.
+  int32_t kept_ids = 0, kept_history = 0;
+  if (!running_.empty() && running_.front()->pending() > 1) {
+    take_over_shared(*running_.front());
+    kept_ids = table_entries(*running_.front(), std::min(running_.front()->pending(), limits_.tokens));
+    kept_history = static_cast<int32_t>(running_.front()->tokens.size());
+  }
+  chunk_ids_left_ -= kept_ids;
+  history_left_ -= kept_history;
   const int64_t preemptions_before = preemptions_;
   // Pre-empting takes from the back, so no sequence that is already in the step loses its chunks.
   for (size_t i = 0; i < running_.size(); ++i) {
     if (running_[i]->pending() == 1 && grow(*running_[i])) schedule(*running_[i]);
   }
+  chunk_ids_left_ += kept_ids;
+  history_left_ += kept_history;
   for (Sequence* sequence : running_) {
     if (sequence->pending() > 1) schedule(*sequence);
   }
@@ -47,10 +68,39 @@ const std::vector<ScheduledWork>& Scheduler::plan() {
   return work_;
 }
 
+const std::vector<ScheduledWork>& Scheduler::plan_ahead(const std::vector<ScheduledWork>& under_way) {
+  work_.clear();
+  chunk_ids_left_ = limits_.chunk_ids;
+  if (!waiting_.empty() || under_way.size() != running_.size()) return work_;
+  for (const ScheduledWork& item : under_way) {
+    if (!item.draws || item.sequence->penalised()) return work_;
+  }
+  for (const ScheduledWork& item : under_way) {
+    Sequence& sequence = *item.sequence;
+    if (sequence.output_tokens() + 1 >= sequence.max_output) continue;  // ends with the step under way
+    const auto position = static_cast<int32_t>(sequence.tokens.size());
+    while (sequence.chunks.size() < chunks_of(int64_t{position} + 1, limits_.chunk_tokens)) {
+      const std::optional<ChunkId> chunk = pool_.take();
+      if (!chunk) {
+        work_.clear();
+        return work_;
+      }
+      sequence.chunks.push_back(*chunk);
+    }
+    chunk_ids_left_ -= static_cast<int32_t>(sequence.chunks.size());
+    if (chunk_ids_left_ < 0) {
+      work_.clear();
+      return work_;
+    }
+    work_.push_back({&sequence, 1, position, position, true});
+  }
+  return work_;
+}
+
 // Makes room for the token at position `computed`. False when the sequence itself had to give way.
 bool Scheduler::grow(Sequence& sequence) {
   while (sequence.chunks.size() < chunks_of(int64_t{sequence.computed} + 1, limits_.chunk_tokens)) {
-    if (const std::optional<ChunkId> chunk = allocator_.allocate()) {
+    if (const std::optional<ChunkId> chunk = pool_.take()) {
       sequence.chunks.push_back(*chunk);
       continue;
     }
@@ -63,10 +113,20 @@ bool Scheduler::grow(Sequence& sequence) {
 
 bool Scheduler::admit(Sequence& sequence) {
   const size_t needed = chunks_of(sequence.goal(), limits_.chunk_tokens);
+  // What can be taken over needs no new chunk; as long as nobody uses it, it is no chunk to take for something else either.
+  size_t shared = 0, unused = 0;
+  PrefixId prefix = kEmptyPrefix;
+  for (int32_t i = 0; i < sharable_chunks(sequence); ++i, ++shared) {
+    const auto found = pool_.find(prefix, chunk_of(sequence.tokens, i, limits_.chunk_tokens));
+    if (!found) break;
+    prefix = found->prefix;
+    unused += pool_.references(found->chunk) == 0 ? 1 : 0;
+  }
   // One chunk for each running sequence stays free, so that a newcomer is not pre-empted as soon as one of them grows.
   const size_t kept = running_.size();
-  if (static_cast<size_t>(allocator_.free()) < needed + kept) return false;
-  for (size_t i = 0; i < needed; ++i) sequence.chunks.push_back(allocator_.allocate().value());
+  if (static_cast<size_t>(pool_.available()) - unused < needed - shared + kept) return false;
+  take_over_shared(sequence);
+  while (sequence.chunks.size() < needed) sequence.chunks.push_back(pool_.take().value());
   running_.push_back(&sequence);
   return true;
 }
@@ -74,7 +134,6 @@ bool Scheduler::admit(Sequence& sequence) {
 void Scheduler::preempt_youngest() {
   Sequence& youngest = *running_.back();
   release_chunks(youngest);
-  youngest.computed = 0;
   running_.pop_back();
   waiting_.push_front(&youngest);
   ++youngest.preemptions;
@@ -82,34 +141,109 @@ void Scheduler::preempt_youngest() {
 }
 
 void Scheduler::release_chunks(Sequence& sequence) {
-  for (const ChunkId id : sequence.chunks) allocator_.release(id);
+  pool_.give_back(sequence.chunks);
   sequence.chunks.clear();
+  sequence.computed = sequence.indexed = sequence.cached_tokens = 0;
+  sequence.prefix = kEmptyPrefix;
+}
+
+// Leading chunks that may come from elsewhere: full ones, with a token left to compute after them, and no row among them that still
+// has to report a log-probability. Whole pieces: of the prompt only, since output tokens are computed in pieces of their own.
+int32_t Scheduler::sharable_chunks(const Sequence& sequence) const {
+  if (!limits_.share_prefixes) return 0;
+  int32_t tokens = sequence.goal() - 1;
+  if (sequence.next_logprob_row() < sequence.logprob_rows_end()) tokens = std::min(tokens, sequence.next_logprob_row());
+  if (limits_.whole_pieces) tokens = std::min(tokens, sequence.prompt_tokens);
+  return std::max(tokens, 0) / limits_.chunk_tokens;
+}
+
+// Goes on with published chunks where the sequence has computed everything up to a chunk's border. Its own chunks for them, if it
+// has any, were not used yet.
+void Scheduler::take_over_shared(Sequence& sequence) {
+  const int32_t size = limits_.chunk_tokens;
+  const int32_t last = sharable_chunks(sequence);
+  for (int32_t i = sequence.indexed; i < last && sequence.computed == i * size; ++i) {
+    const auto found = pool_.find(sequence.prefix, chunk_of(sequence.tokens, i, size));
+    if (!found) return;
+    pool_.share(found->chunk);
+    if (const auto at = static_cast<size_t>(i); at < sequence.chunks.size())
+      pool_.give_back(std::exchange(sequence.chunks[at], found->chunk));
+    else
+      sequence.chunks.push_back(found->chunk);
+    sequence.prefix = found->prefix;
+    sequence.indexed = i + 1;
+    sequence.computed += size;
+    sequence.cached_tokens += size;
+  }
+}
+
+// Makes the chunks known that the sequence will have filled when `computed` of its tokens are in the cache.
+void Scheduler::publish(Sequence& sequence, int32_t computed) {
+  if (!limits_.share_prefixes || (limits_.whole_pieces && cut_anywhere(sequence))) return;
+  if (limits_.whole_pieces) computed = std::min(computed, sequence.prompt_tokens);
+  for (int32_t i = sequence.indexed; i < computed / limits_.chunk_tokens; ++i) {
+    const std::span<const int32_t> tokens = chunk_of(sequence.tokens, i, limits_.chunk_tokens);
+    const auto known = pool_.find(sequence.prefix, tokens);
+    sequence.prefix = known ? known->prefix : pool_.publish(sequence.prefix, tokens, sequence.chunks[static_cast<size_t>(i)]);
+    sequence.indexed = i + 1;
+  }
+}
+
+// Rows of logits for a prompt's log-probabilities may be too few for a whole piece; then it is cut as they allow.
+bool Scheduler::cut_anywhere(const Sequence& sequence) const {
+  const bool enough_rows = limits_.logit_rows >= limits_.sequences - 1 + limits_.chunk_tokens;
+  return !limits_.whole_pieces || (sequence.params.prompt_logprobs && !enough_rows);
+}
+
+// At most `tokens` more, such that prompts end a step at a chunk's border or at their end, and output tokens come one by one.
+int32_t Scheduler::whole_pieces(const Sequence& sequence, int32_t tokens) const {
+  if (cut_anywhere(sequence)) return tokens;
+  const int32_t prompt_end = std::min(sequence.prompt_tokens, sequence.goal());
+  if (sequence.computed >= prompt_end) return std::min(tokens, 1);
+  const int32_t end = sequence.computed + tokens;
+  return (end >= prompt_end ? prompt_end : end / limits_.chunk_tokens * limits_.chunk_tokens) - sequence.computed;
+}
+
+// Chunk ids that the executor gets for so many of the sequence's next tokens.
+int32_t Scheduler::table_entries(const Sequence& sequence, int32_t tokens) const {
+  size_t entries = 0;
+  for_each_piece(sequence.computed, sequence.computed + tokens, limits_,
+                 [&](int32_t, int32_t end) { entries += chunks_of(end, limits_.chunk_tokens); });
+  return static_cast<int32_t>(entries);
 }
 
 // Takes as many of the sequence's pending tokens as the rows left in the step allow; none is possible.
 void Scheduler::schedule(Sequence& sequence) {
-  int32_t tokens = std::min(sequence.pending(), tokens_left_);
+  if (sequence.pending() > 1) take_over_shared(sequence);
   const int32_t begin = std::max(sequence.computed, sequence.next_logprob_row());
-  const auto logprob_end = [&] { return std::max(begin, std::min(sequence.computed + tokens, sequence.logprob_rows_end())); };
-  const auto draws = [&] { return sequence.max_output > 0 && sequence.computed + tokens == sequence.goal(); };
-  if (logprob_end() - begin > rows_left_) tokens = begin + rows_left_ - sequence.computed;
-  // The row that draws comes after those of the prompt; without room for it, it waits for the next step.
-  if (draws() && logprob_end() - begin == rows_left_) --tokens;
+  const auto logprob_end = [&](int32_t tokens) {
+    return std::max(begin, std::min(sequence.computed + tokens, sequence.logprob_rows_end()));
+  };
+  const auto draws = [&](int32_t tokens) { return sequence.max_output > 0 && sequence.computed + tokens == sequence.goal(); };
+  const auto rows = [&](int32_t tokens) { return logprob_end(tokens) - begin + (draws(tokens) ? 1 : 0); };
+  int32_t tokens = whole_pieces(sequence, std::min(sequence.pending(), tokens_left_));
+  while (tokens > 0 && rows(tokens) > rows_left_) tokens = whole_pieces(sequence, tokens - 1);
   if (tokens <= 0) return;
-  work_.push_back({&sequence, tokens, begin, logprob_end(), draws()});
+  const int32_t entries = table_entries(sequence, tokens);
+  const int32_t history = draws(tokens) && sequence.penalised() ? static_cast<int32_t>(sequence.tokens.size()) : 0;
+  if (entries > chunk_ids_left_ || history > history_left_) return;
+  work_.push_back({&sequence, tokens, begin, logprob_end(tokens), draws(tokens)});
   tokens_left_ -= tokens;
-  rows_left_ -= work_.back().logprob_end - begin + (work_.back().draws ? 1 : 0);
+  rows_left_ -= rows(tokens);
+  chunk_ids_left_ -= entries;
+  history_left_ -= history;
+  publish(sequence, sequence.computed + tokens);
 }
 
 void Scheduler::check() const {
-  allocator_.check();
-  size_t used = 0;
+  pool_.check();
+  std::vector<int> used(static_cast<size_t>(pool_.total()), 0);
   for (const Sequence* sequence : running_) {
-    used += sequence->chunks.size();
-    for (const ChunkId id : sequence->chunks) BOLIDE_CHECK(allocator_.references(id) == 1);
+    for (const ChunkId id : sequence->chunks) ++used.at(static_cast<size_t>(id));
     BOLIDE_CHECK(chunks_of(sequence->computed, limits_.chunk_tokens) <= sequence->chunks.size());
+    BOLIDE_CHECK(static_cast<size_t>(sequence->indexed) <= sequence->chunks.size());
   }
-  BOLIDE_CHECK(used + static_cast<size_t>(allocator_.free()) == static_cast<size_t>(allocator_.total()));
+  for (size_t id = 0; id < used.size(); ++id) BOLIDE_CHECK(pool_.references(static_cast<ChunkId>(id)) == used[id]);
   const auto older = [](const Sequence* a, const Sequence* b) { return a->id < b->id; };
   BOLIDE_CHECK(std::is_sorted(running_.begin(), running_.end(), older));
   BOLIDE_CHECK(std::is_sorted(waiting_.begin(), waiting_.end(), older));

@@ -47,7 +47,7 @@ bool Sequence::take_prompt_logprobs(std::vector<float>& out) {
   return true;
 }
 
-SamplingSpec Sequence::next_token_spec() const {
+SamplingSpec Sequence::next_token_spec(int32_t ahead) const {
   SamplingSpec spec;
   spec.temperature = params.temperature < kGreedyBelow ? 0.0f : params.temperature;
   spec.top_k = params.top_k > 0 ? params.top_k : 0;
@@ -58,7 +58,7 @@ SamplingSpec Sequence::next_token_spec() const {
   spec.frequency_penalty = params.frequency_penalty;
   spec.seed = params.seed;
   spec.sequence = params.sequence_key;
-  spec.position = static_cast<uint32_t>(tokens.size());
+  spec.position = static_cast<uint32_t>(tokens.size()) + static_cast<uint32_t>(ahead);
   spec.allowed_vocab = vocab_with_text_;
   spec.top_logprobs = params.logprobs;
   return spec;
@@ -95,6 +95,7 @@ SequenceStats Sequence::stats(Clock::time_point now) const {
   out.prefill_seconds = seconds(first - scheduled);
   out.decode_seconds = seconds(now - first);
   out.preemptions = preemptions;
+  out.cached_tokens = cached_tokens;
   return out;
 }
 

@@ -11,7 +11,7 @@
 #include "engine/engine.h"
 #include "engine/output_text.h"
 #include "engine/penalty_history.h"
-#include "kv/chunk_allocator.h"
+#include "kv/prefix_index.h"
 
 namespace bolide {
 
@@ -30,9 +30,12 @@ class Sequence {
   const int32_t prompt_tokens;
   const int32_t max_output;
 
-  std::vector<int32_t> tokens;  // prompt, then output
-  std::vector<ChunkId> chunks;  // of the KV cache; owned by the scheduler's allocator
-  int32_t computed = 0;         // tokens whose K and V are in the cache
+  std::vector<int32_t> tokens;     // prompt, then output
+  std::vector<ChunkId> chunks;     // of the KV cache; owned by the scheduler's pool
+  int32_t computed = 0;            // tokens whose K and V are in the cache
+  int32_t indexed = 0;             // leading full chunks whose tokens the pool's index knows ...
+  PrefixId prefix = kEmptyPrefix;  // ... and under which name
+  int32_t cached_tokens = 0;       // of those computed, how many came from other sequences' chunks
   bool cancelled = false;
   int32_t preemptions = 0;
   OutputText text;
@@ -51,10 +54,11 @@ class Sequence {
   // True once, when all of them are there: the caller reports them.
   bool take_prompt_logprobs(std::vector<float>& out);
 
-  // How the next token is drawn. Position and keys depend on this sequence alone.
-  SamplingSpec next_token_spec() const;
+  // How the next token is drawn, or the one after `ahead` tokens that are not known yet. Position and keys depend on this sequence alone.
+  SamplingSpec next_token_spec(int32_t ahead = 0) const;
   SamplingSpec prompt_logprob_spec(int32_t row) const;
   void collect_penalties(std::vector<SeenToken>& seen, std::vector<LogitBias>& biases) const { history_.collect(seen, biases); }
+  bool penalised() const { return history_.active(); }
   void append(int32_t token);
 
   void mark_scheduled(Clock::time_point now);

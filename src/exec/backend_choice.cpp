@@ -20,6 +20,7 @@ namespace {
 ChosenBackend cpu(const BackendRequest& request, const std::string& why) {
   CpuOptions options;
   options.threads = request.threads;
+  options.bf16_products = request.bf16_products;
   return {make_cpu_backend(options), why.empty() ? "cpu" : "cpu: " + why};
 }
 
@@ -76,6 +77,10 @@ ChosenBackend automatic(const BackendRequest& request) { return cpu(request, "th
 }  // namespace
 
 ChosenBackend choose_backend(const BackendRequest& request) {
+  if (request.bf16_products && request.device != "cpu") {
+    throw UsageError(
+        fmt::format("--cpu-products bfloat16 is for the CPU, and the device is {}. Add --device cpu", in_quotes(request.device)));
+  }
   if (request.threads < 0) throw UsageError(fmt::format("--threads {} is below 0 (0 = as many as the machine allows)", request.threads));
   if (request.device == "auto") return automatic(request);
   if (request.device == "cpu") return cpu(request, "");

@@ -12,6 +12,7 @@ namespace bolide {
 struct BackendRequest {
   std::string device = "auto";  // auto | cpu | cuda | cuda:N
   int threads = 0;              // CPU: 0 = default_threads()
+  bool bf16_products = false;   // CPU: CpuOptions::bf16_products; UsageError on another device
 };
 
 struct ChosenBackend {

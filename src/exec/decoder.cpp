@@ -149,7 +149,7 @@ Step build_step(const ModelConfig& config, const PreparedModel& model, const Act
   step.capacity = capacity;
   step.ops.reserve(model.layers.size() * 5 + 3);
   step.ops.push_back(EmbedArgs{inputs, model.embed.get(), config.embed_scale, floats(model.inverse_frequencies), act.x, act.rope,
-                               config.hidden, config.head_dim});
+                               config.hidden, config.head_dim, act.previous});
   int index = 0;
   for (const PreparedLayer& layer : model.layers) {
     step.ops.push_back(norm_qkv_args(config, layer, act, inputs, kv, index));

@@ -37,6 +37,7 @@ struct Activations {
   ActivationBuffer ff;    // [T, F]
   float* logits;          // [R, V]
   SampledToken* sampled;  // [R]
+  const SampledToken* previous;  // [R] of the step before
 };
 
 // L layers give 5 L + 3 ops.

@@ -1,6 +1,8 @@
 #include "exec/executor.h"
 
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <cstring>
 #include <variant>
 
@@ -33,7 +35,8 @@ void check_capacity(const Batch& batch, const StepCapacity& capacity) {
 }
 
 // The backend trusts every index of a step: none may leave its array.
-void check_batch(const Batch& batch, const ExecutorOptions& options, int32_t vocab) {
+// previous_rows: logits rows of the submission before, which negative token ids refer to.
+void check_batch(const Batch& batch, const ExecutorOptions& options, int32_t vocab, int32_t previous_rows) {
   check_capacity(batch, options.capacity);
   const size_t tokens = batch.token_ids.size(), sequences = batch.kv_lengths.size(), rows = batch.logit_rows.size();
   BOLIDE_CHECK(batch.positions.size() == tokens && batch.row_sequences.size() == tokens && batch.slots.size() == tokens);
@@ -53,7 +56,7 @@ void check_batch(const Batch& batch, const ExecutorOptions& options, int32_t voc
     }
   }
   for (size_t t = 0; t < tokens; ++t) {
-    BOLIDE_CHECK(known(batch.token_ids[t]));
+    BOLIDE_CHECK(known(batch.token_ids[t]) || (batch.token_ids[t] < 0 && -1 - batch.token_ids[t] < previous_rows));
     BOLIDE_CHECK(batch.slots[t] >= 0 && batch.slots[t] < slot_count);
   }
   for (const int32_t id : batch.chunk_ids) BOLIDE_CHECK(id >= 0 && id < options.kv_chunks);
@@ -103,24 +106,34 @@ struct Executor::State {
   InputLayout input;
   ActivationLayout activation;
   std::unique_ptr<std::byte[]> staging;  // host image of the step inputs
-  std::unique_ptr<Buffer> input_block;
   std::unique_ptr<Buffer> arena;
-  StepInputs inputs;
   Activations act{};
-  std::vector<Step> steps;            // one per capacity bucket, smallest first
-  std::vector<SampledToken> sampled;  // of the last finished step
-  int32_t rows = 0;                   // logits rows of the last submitted step
-  bool under_way = false;
+  // What steps under way do not share; step i uses the i modulo kStepsInFlight th.
+  struct Place {
+    std::unique_ptr<Buffer> input_block;
+    StepInputs inputs;
+    SampledToken* sampled = nullptr;
+    std::vector<Step> steps;  // one per capacity bucket, smallest first
+    std::unique_ptr<Download> download;
+    int32_t rows = 0;  // logits rows of the step
+  };
+  std::array<Place, kStepsInFlight> places;
+  std::vector<SampledToken> sampled;    // of the last finished step
+  int64_t submitted = 0, finished = 0;  // steps
+  int32_t rows = 0;                     // logits rows of the last submitted step
+  ExecutorTimes times;
 
   State(Backend& b, const ModelConfig& c, const ExecutorOptions& o) : backend(b), config(c), options(o) {}
 
   void place_activations();
-  void upload(const Batch& batch);
+  Place& next_place() { return places[static_cast<size_t>(submitted % kStepsInFlight)]; }
+  // Bytes of the host image that the batch takes.
+  size_t fill_staging(const Batch& batch);
   // The step of the smallest bucket that holds the batch.
-  const Step& step_for(const Batch& batch) const;
+  static const Step& step_for(const Batch& batch, const std::vector<Step>& steps);
 };
 
-const Step& Executor::State::step_for(const Batch& batch) const {
+const Step& Executor::State::step_for(const Batch& batch, const std::vector<Step>& steps) {
   const auto fits = [&](const Step& step) {
     return batch.tokens() <= step.capacity.tokens && batch.sequences() <= step.capacity.sequences &&
            batch.logit_row_count() <= step.capacity.logit_rows;
@@ -137,11 +150,15 @@ void Executor::State::place_activations() {
   act.attn = {base + activation.attn, dtype};
   act.ff = {base + activation.ff, dtype};
   act.logits = reinterpret_cast<float*>(base + activation.logits);
-  act.sampled = reinterpret_cast<SampledToken*>(base + activation.sampled);
+  auto* sampled_rows = reinterpret_cast<SampledToken*>(base + activation.sampled);
+  for (Place& place : places) {
+    place.sampled = sampled_rows;
+    sampled_rows += options.capacity.logit_rows;
+  }
 }
 
-// One upload of the staging block up to the end of the last array in use.
-void Executor::State::upload(const Batch& batch) {
+// Up to the end of the last array in use.
+size_t Executor::State::fill_staging(const Batch& batch) {
   const StepCounts counts{batch.tokens(), batch.sequences(), batch.logit_row_count()};
   size_t end = 0;
   const auto put = [&](size_t offset, const void* from, size_t bytes) {
@@ -164,7 +181,7 @@ void Executor::State::upload(const Batch& batch) {
   put(input.chunk_ids, batch.chunk_ids.data(), bytes_of(batch.chunk_ids));
   put(input.biases, batch.biases.data(), bytes_of(batch.biases));
   put(input.seen, batch.seen.data(), bytes_of(batch.seen));
-  backend.upload(input_block->data(), staging.get(), end);
+  return end;
 }
 
 Executor::Executor(Backend& backend, const ModelConfig& config, const ModelWeights& weights, const ExecutorOptions& options)
@@ -174,19 +191,32 @@ Executor::Executor(Backend& backend, const ModelConfig& config, const ModelWeigh
   State& s = *state_;
   const ModelDims dims = model_dims(config);
   backend.require_support(dims, weights.layers.front().q.weight.dtype, options.kv_dtype);
+  using Clock = std::chrono::steady_clock;
+  const auto seconds_since = [](Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); };
   // The workspace comes first: what is too large fails before gigabytes of weights are copied.
+  auto begin = Clock::now();
   s.input = input_layout(options.capacity);
   s.activation = activation_layout(dims, options.capacity, backend.activation_dtype());
   s.staging = std::make_unique_for_overwrite<std::byte[]>(s.input.bytes);
-  s.input_block = backend.alloc(s.input.bytes);
+  for (State::Place& place : s.places) place.input_block = backend.alloc(s.input.bytes);
   s.arena = backend.alloc(s.activation.bytes);
   s.kv = backend.alloc_kv(kv_cache_spec(config, options));
-  s.model = prepare_model(backend, config, weights);
   backend.reserve(options.capacity, dims);
-  s.inputs = place_inputs(static_cast<std::byte*>(s.input_block->data()), s.input);
+  s.times.memory = seconds_since(begin);
+  begin = Clock::now();
+  s.model = prepare_model(backend, config, weights);
+  backend.sync();
+  s.times.weights = seconds_since(begin);
   s.place_activations();
-  for (const StepCapacity& bucket : capacity_buckets(options.capacity))
-    s.steps.push_back(build_step(s.config, s.model, s.act, &s.inputs, s.kv.get(), bucket));
+  for (size_t i = 0; i < s.places.size(); ++i) {
+    State::Place& place = s.places[i];
+    place.inputs = place_inputs(static_cast<std::byte*>(place.input_block->data()), s.input);
+    place.download = backend.make_download(static_cast<size_t>(options.capacity.logit_rows) * sizeof(SampledToken));
+    s.act.sampled = place.sampled;
+    s.act.previous = s.places[(i + s.places.size() - 1) % s.places.size()].sampled;
+    for (const StepCapacity& bucket : capacity_buckets(options.capacity))
+      place.steps.push_back(build_step(s.config, s.model, s.act, &place.inputs, s.kv.get(), bucket));
+  }
   s.sampled.reserve(static_cast<size_t>(options.capacity.logit_rows));
 }
 
@@ -194,51 +224,80 @@ Executor::~Executor() = default;
 
 void Executor::submit(const Batch& batch) {
   State& s = *state_;
-  BOLIDE_CHECK(!s.under_way);
-  check_batch(batch, s.options, s.config.vocab);
-  s.upload(batch);
-  s.rows = batch.logit_row_count();
-  s.under_way = true;
-  try {
-    s.backend.run_step(s.step_for(batch));
-  } catch (...) {
-    s.under_way = false;
-    throw;
-  }
+  BOLIDE_CHECK(s.submitted - s.finished < kStepsInFlight);
+  check_batch(batch, s.options, s.config.vocab, s.rows);
+  // The step that used this place last has been waited for, so nothing reads what is written here.
+  State::Place& place = s.next_place();
+  s.backend.upload_ahead(place.input_block->data(), s.staging.get(), s.fill_staging(batch));
+  s.backend.run_step(State::step_for(batch, place.steps));
+  s.rows = place.rows = batch.logit_row_count();
+  place.download->start(place.sampled, static_cast<size_t>(s.rows) * sizeof(SampledToken));
+  ++s.submitted;
 }
 
 std::span<const SampledToken> Executor::wait() {
   State& s = *state_;
-  BOLIDE_CHECK(s.under_way);
-  s.under_way = false;
-  s.backend.sync();
-  s.sampled.resize(static_cast<size_t>(s.rows));
-  if (s.rows > 0) s.backend.download(s.sampled.data(), s.act.sampled, bytes_of(s.sampled));
+  BOLIDE_CHECK(s.finished < s.submitted);
+  const State::Place& place = s.places[static_cast<size_t>(s.finished++ % kStepsInFlight)];
+  const void* drawn = place.download->wait();
+  s.sampled.resize(static_cast<size_t>(place.rows));
+  if (place.rows > 0) std::memcpy(s.sampled.data(), drawn, bytes_of(s.sampled));
   return s.sampled;
 }
 
+bool Executor::asynchronous() const { return state_->backend.asynchronous(); }
+
 const ExecutorOptions& Executor::options() const { return state_->options; }
 const KvCacheSpec& Executor::kv_spec() const { return state_->kv->spec(); }
-size_t Executor::workspace_bytes() const { return state_->input.bytes + state_->activation.bytes; }
+ExecutorTimes Executor::times() const { return state_->times; }
+size_t Executor::workspace_bytes() const { return kStepsInFlight * state_->input.bytes + state_->activation.bytes; }
 
 std::vector<float> Executor::download_logits() const {
   State& s = *state_;
-  BOLIDE_CHECK(!s.under_way);
+  BOLIDE_CHECK(s.submitted == s.finished);
   std::vector<float> logits(static_cast<size_t>(s.rows) * static_cast<size_t>(s.config.vocab));
   if (!logits.empty()) s.backend.download(logits.data(), s.act.logits, bytes_of(logits));
   return logits;
 }
 
+StepProfile Executor::profile(const Batch& batch, int32_t repetitions) {
+  using Clock = std::chrono::steady_clock;
+  State& s = *state_;
+  BOLIDE_CHECK(s.submitted == s.finished && repetitions > 0);
+  check_batch(batch, s.options, s.config.vocab, 0);
+  State::Place& place = s.next_place();
+  s.backend.upload(place.input_block->data(), s.staging.get(), s.fill_staging(batch));
+  const Step& step = State::step_for(batch, place.steps);
+  std::vector<double> whole;
+  const auto run_whole = [&](int32_t times) {
+    for (int32_t i = 0; i < times; ++i) {
+      const auto begin = Clock::now();
+      s.backend.run_step(step);
+      s.backend.sync();
+      whole.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+    }
+  };
+  constexpr int32_t kWarmUp = 3;  // a backend may run a step differently the first and the second time
+  run_whole(kWarmUp);
+  whole.clear();
+  // One half before and one after, since a machine's speed may drift.
+  run_whole((repetitions + 1) / 2);
+  const std::vector<OpTime> times = s.backend.time_ops(step, repetitions);
+  run_whole(repetitions / 2);
+  return step_profile(step, shape_of(batch), times, whole);
+}
+
 std::vector<std::vector<float>> Executor::trace(const Batch& batch) {
   State& s = *state_;
-  BOLIDE_CHECK(!s.under_way);
-  check_batch(batch, s.options, s.config.vocab);
-  s.upload(batch);
-  s.rows = batch.logit_row_count();
+  BOLIDE_CHECK(s.submitted == s.finished);
+  check_batch(batch, s.options, s.config.vocab, 0);
+  State::Place& place = s.next_place();
+  s.backend.upload(place.input_block->data(), s.staging.get(), s.fill_staging(batch));
+  const Step& step = place.steps.back();
   std::vector<std::vector<float>> stages;
-  for (const Op& op : s.steps.back().ops) {
+  for (const Op& op : step.ops) {
     // The base class's run: op by op, whatever the backend makes of a whole step.
-    s.backend.Backend::run_step(Step{{op}, s.steps.back().capacity});
+    s.backend.Backend::run_step(Step{{op}, step.capacity});
     if (!std::holds_alternative<EmbedArgs>(op) && !std::holds_alternative<ProjectAddArgs>(op)) continue;
     s.backend.sync();
     std::vector<float>& x = stages.emplace_back(static_cast<size_t>(batch.tokens()) * static_cast<size_t>(s.config.hidden));

@@ -31,7 +31,7 @@ ModelDims model_dims(const ModelConfig& config) {
 }
 
 size_t workspace_bytes(const ModelConfig& config, const StepCapacity& capacity, DType activations) {
-  return input_layout(capacity).bytes + activation_layout(model_dims(config), capacity, activations).bytes;
+  return kStepsInFlight * input_layout(capacity).bytes + activation_layout(model_dims(config), capacity, activations).bytes;
 }
 
 StepCapacity step_capacity(int32_t tokens, int32_t sequences, int32_t logit_rows, int64_t ctx_size, int32_t chunk_tokens) {

@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "core/error.h"
+#include "core/host_memory.h"
 #include "core/human.h"
 #include "core/messages.h"
 #include "io/weight_store.h"
@@ -40,6 +41,18 @@ std::string unread_note(const std::vector<std::string>& names) {
                      names.size() == 1 ? "is" : "are", fmt::join(shown, ", "), more);
 }
 
+// Random weights lie in the machine's memory, whatever the device: what is too large is refused before gigabytes are drawn.
+void require_memory_for(const ModelConfig& config, DType dtype) {
+  const auto bytes = static_cast<size_t>(config.parameters()) * dtype_size(dtype);
+  const size_t available = available_host_memory();
+  if (bytes <= available) return;
+  throw MemoryError(
+      fmt::format("random weights do not fit: {} parameters in {} take {}, and {} are free in this machine. Use a smaller "
+                  "shape{}",
+                  with_commas(config.parameters()), dtype_name(dtype), human_bytes(bytes), human_bytes(available),
+                  dtype == DType::f32 && bytes / 2 <= available ? ", or --random-dtype bfloat16" : ""));
+}
+
 }  // namespace
 
 OpenModel open_model(const ModelSource& source) {
@@ -47,6 +60,7 @@ OpenModel open_model(const ModelSource& source) {
   OpenModel model;
   if (random) {
     model.config = load_model_config(source.random_shape);
+    require_memory_for(model.config, source.random_dtype);
     model.source = make_random_weights(source.random_dtype, source.random_seed);
   } else {
     require_folder(source.folder);

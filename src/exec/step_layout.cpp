@@ -76,7 +76,7 @@ ActivationLayout activation_layout(const ModelDims& dims, const StepCapacity& ca
   layout.attn = carver.take(tokens * q_width, size);
   layout.ff = carver.take(tokens * count(dims.mlp), size);
   layout.logits = carver.take(rows * count(dims.vocab), sizeof(float));
-  layout.sampled = carver.take(rows, sizeof(SampledToken));
+  layout.sampled = carver.take(kStepsInFlight * rows, sizeof(SampledToken));
   layout.bytes = carver.bytes();
   return layout;
 }

@@ -7,6 +7,9 @@
 
 namespace bolide {
 
+// Steps that may be under way at a time. Each has step inputs and results of its own; all else is one step's after the other.
+constexpr int kStepsInFlight = 2;
+
 // Every array starts at a multiple of this, as Backend::alloc's memory does.
 constexpr size_t kArrayAlignment = 256;
 
@@ -22,7 +25,7 @@ InputLayout input_layout(const StepCapacity& capacity);
 // Pointers into a block that begins at `base`.
 StepInputs place_inputs(std::byte* base, const InputLayout& layout);
 
-// x [T, D], rope [T, Dh / 2, 2], q and attn [T, H, Dh], ff [T, F], logits [R, V], sampled [R].
+// x [T, D], rope [T, Dh / 2, 2], q and attn [T, H, Dh], ff [T, F], logits [R, V], sampled [kStepsInFlight, R].
 struct ActivationLayout {
   size_t x, rope, q, attn, ff, logits, sampled;
   size_t bytes;

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "core/host_memory.h"
 #include "core/messages.h"
 #include "io/weight_store.h"
 
@@ -109,11 +110,6 @@ class Pages {
   size_t length_ = 0;
 };
 
-uint64_t physical_memory() {
-  const long pages = ::sysconf(_SC_PHYS_PAGES), size = ::sysconf(_SC_PAGESIZE);
-  return pages > 0 && size > 0 ? static_cast<uint64_t>(pages) * static_cast<uint64_t>(size) : ~uint64_t{0};
-}
-
 class RandomWeights final : public WeightSource {
  public:
   RandomWeights(DType dtype, uint64_t seed) : dtype_(dtype), seed_(seed) {}
@@ -146,11 +142,10 @@ class RandomWeights final : public WeightSource {
       BOLIDE_CHECK(d > 0);
       if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(d), &bytes)) bytes = ~uint64_t{0};
     }
-    const uint64_t available = physical_memory();
     // The system may promise more memory than it has and kill the process when it is touched.
-    if (bytes > available || total_bytes_ > available - bytes) {
-      throw MemoryError(fmt::format("random weights do not fit: {} {} exceeds the machine's {:.1f} GiB. Use a smaller shape",
-                                    in_quotes(name), shape_text(shape), static_cast<double>(available) / 0x1p30));
+    if (bytes > available_ || total_bytes_ > available_ - bytes) {
+      throw MemoryError(fmt::format("random weights do not fit: {} {} exceeds the {:.1f} GiB free in this machine. Use a smaller shape",
+                                    in_quotes(name), shape_text(shape), static_cast<double>(available_) / 0x1p30));
     }
     total_bytes_ += bytes;
     auto pages = std::make_unique<Pages>(bytes);
@@ -192,6 +187,7 @@ class RandomWeights final : public WeightSource {
 
   DType dtype_;
   uint64_t seed_;
+  const uint64_t available_ = available_host_memory();  // before the first tensor
   uint64_t total_bytes_ = 0;
   std::map<std::string, Tensor> tensors_;
 };

@@ -77,7 +77,19 @@ bool AddedTokens::is_special(int32_t id) const {
   return found != by_id_.end() && tokens_[found->second].special;
 }
 
-std::vector<AddedTokens::Segment> AddedTokens::Finder::cut(const AddedTokens& all, std::string_view text, bool parse_special) const {
+std::vector<AddedTokenName> AddedTokens::names() const {
+  std::vector<AddedTokenName> out;
+  for (const AddedToken& token : tokens_) out.push_back({token.content, token.special});
+  return out;
+}
+
+bool AddedTokens::has_normalized(std::string_view text) const {
+  return std::any_of(normalized_.tokens.begin(), normalized_.tokens.end(),
+                     [&](size_t index) { return text.find(tokens_[index].content) != std::string_view::npos; });
+}
+
+std::vector<AddedTokens::Segment> AddedTokens::Finder::cut(const AddedTokens& all, std::string_view text, bool parse_special,
+                                                           std::span<const ByteRange> plain) const {
   std::vector<Segment> out;
   if (text.empty()) return out;
   size_t done = 0;          // text before it is in `out`
@@ -87,6 +99,8 @@ std::vector<AddedTokens::Segment> AddedTokens::Finder::cut(const AddedTokens& al
     from = match->end;
     const AddedToken& token = all.tokens_[tokens[match->pattern]];
     if (token.special && !parse_special) continue;
+    while (!plain.empty() && plain.front().end <= match->begin) plain = plain.subspan(1);
+    if (!plain.empty() && plain.front().begin < match->end) continue;
     size_t begin = match->begin, end = match->end;
     if (token.single_word && (ends_in_word(text.substr(0, begin)) || starts_with_word(text.substr(end)))) continue;
     if (token.lstrip) begin = blanks_begin(text, begin, std::min(done, begin));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -10,6 +11,7 @@
 #include "text/aho_corasick.h"
 #include "text/json_node.h"
 #include "text/normalizer.h"
+#include "text/tokenizer.h"
 #include "text/vocabulary.h"
 
 namespace bolide {
@@ -38,11 +40,17 @@ class AddedTokens {
   // Of tokens with equal content the last one counts. `normalizer` may be null.
   AddedTokens(std::vector<AddedToken> tokens, const Normalizer* normalizer);
 
-  // Cuts text; segments are not empty. `parse_special` false: special tokens are text like any other.
-  std::vector<Segment> cut_raw(std::string_view text, bool parse_special) const { return raw_.cut(*this, text, parse_special); }
-  std::vector<Segment> cut_normalized(std::string_view text, bool parse_special) const {
-    return normalized_.cut(*this, text, parse_special);
+  // Cuts text; segments are not empty. `parse_special` false: special tokens are text like any other; so is every token that touches
+  // `plain`.
+  std::vector<Segment> cut_raw(std::string_view text, bool parse_special, std::span<const ByteRange> plain = {}) const {
+    return raw_.cut(*this, text, parse_special, plain);
   }
+  std::vector<Segment> cut_normalized(std::string_view text, bool parse_special) const {
+    return normalized_.cut(*this, text, parse_special, {});
+  }
+  std::vector<AddedTokenName> names() const;
+  // Whether the name of a token that is searched in normalised text stands in `text`.
+  bool has_normalized(std::string_view text) const;
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
   bool is_special(int32_t id) const;
@@ -51,7 +59,7 @@ class AddedTokens {
   struct Finder {
     AhoCorasick automaton;
     std::vector<size_t> tokens;  // pattern number -> index of the token
-    std::vector<Segment> cut(const AddedTokens& all, std::string_view text, bool parse_special) const;
+    std::vector<Segment> cut(const AddedTokens& all, std::string_view text, bool parse_special, std::span<const ByteRange> plain) const;
   };
 
   std::vector<AddedToken> tokens_;

@@ -68,7 +68,7 @@ class SentencePieceTokenizer : public Tokenizer {
       throw Error(fmt::format("the text is not valid UTF-8 at byte {}", *bad));
     std::vector<int32_t> ids;
     if (options.add_special && bos_) ids.push_back(*bos_);
-    for (const AddedTokens::Segment& segment : added_.cut_raw(text, options.parse_special)) {
+    for (const AddedTokens::Segment& segment : added_.cut_raw(text, options.parse_special, options.plain)) {
       if (segment.id >= 0) {
         ids.push_back(segment.id);
         continue;
@@ -101,6 +101,7 @@ class SentencePieceTokenizer : public Tokenizer {
     return id;
   }
   bool is_special(int32_t id) const override { return added_.is_special(id); }
+  std::vector<AddedTokenName> added_tokens() const override { return added_.names(); }
   std::string description() const override { return tokenizer_description(source_, "sentencepiece", vocab_size()); }
 
  private:

@@ -12,9 +12,21 @@
 
 namespace bolide {
 
+struct ByteRange {
+  size_t begin, end;
+};
+
+// A token that is found in the text as it is written, never cut by the model.
+struct AddedTokenName {
+  std::string content;
+  bool special;  // decode(skip_special) leaves it out
+};
+
 struct EncodeOptions {
   bool add_special = false;   // apply the post-processor's template (BOS, EOS)
   bool parse_special = true;  // special tokens written out in the text become their ids (Hugging Face's rule)
+  // Bytes, in ascending order, that no added token may touch: what is written there is text like any other.
+  std::span<const ByteRange> plain = {};
 };
 
 // Turns ids into text one at a time. The pieces, concatenated, equal Tokenizer::decode of all ids, and every piece is valid UTF-8:
@@ -37,10 +49,11 @@ class Tokenizer {
   virtual std::string decode(std::span<const int32_t> ids, bool skip_special) const = 0;
   virtual std::unique_ptr<StreamDecoder> stream(bool skip_special) const = 0;
 
-  virtual int32_t vocab_size() const = 0;  // highest id with a token, plus one
+  virtual int32_t vocab_size() const = 0;                          // highest id with a token, plus one
   virtual std::optional<std::string> token(int32_t id) const = 0;  // as written in the vocabulary
   virtual std::optional<int32_t> find(std::string_view token) const = 0;
   virtual bool is_special(int32_t id) const = 0;
+  virtual std::vector<AddedTokenName> added_tokens() const = 0;
   virtual std::string description() const = 0;  // "tokenizer.json (BPE, 151,669 tokens)"
 };
 

@@ -36,7 +36,11 @@ class JsonTokenizer : public Tokenizer {
     std::vector<int32_t> ids;
     if (options.add_special) ids = p_.post.prefix;
     BpeEncoder encoder(*p_.model, text.size());
-    for (const AddedTokens::Segment& segment : p_.added->cut_raw(text, options.parse_special)) {
+    for (const ByteRange range : options.plain) {
+      if (p_.added->has_normalized(text.substr(range.begin, range.end - range.begin)))
+        throw Error(fmt::format("{} searches its tokens in normalised text, where they cannot be told from text", p_.source));
+    }
+    for (const AddedTokens::Segment& segment : p_.added->cut_raw(text, options.parse_special, options.plain)) {
       if (segment.id >= 0) {
         ids.push_back(segment.id);
       } else {
@@ -64,6 +68,7 @@ class JsonTokenizer : public Tokenizer {
     return id < 0 ? std::nullopt : std::optional(id);
   }
   bool is_special(int32_t id) const override { return p_.added->is_special(id); }
+  std::vector<AddedTokenName> added_tokens() const override { return p_.added->names(); }
   std::string description() const override { return tokenizer_description(p_.source, "BPE", vocab_size()); }
 
  private:

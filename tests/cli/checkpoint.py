@@ -165,7 +165,8 @@ def write_json(folder, name, value):
         json.dump(value, file)
 
 
-def write_checkpoint(folder, *, dtype="F32", tokenizer=True, add_bos=False, generation=None, named=None, edit_header=None, **config):
+def write_checkpoint(folder, *, dtype="F32", tokenizer=True, add_bos=False, generation=None, named=None, edit_header=None, chat_template=None,
+                     **config):
     """A whole folder. `named` replaces the tensors; further keywords replace keys of config.json (None leaves one out)."""
     os.makedirs(folder, exist_ok=True)
     write_json(folder, "config.json", config_json(**config))
@@ -173,7 +174,10 @@ def write_checkpoint(folder, *, dtype="F32", tokenizer=True, add_bos=False, gene
         file.write(safetensors_bytes(named or tensors(dtype), edit_header))
     if tokenizer:
         write_json(folder, "tokenizer.json", tokenizer_json(add_bos))
-        write_json(folder, "tokenizer_config.json", {"bos_token": BOS, "eos_token": EOS})
+        settings = {"bos_token": BOS, "eos_token": EOS}
+        if chat_template is not None:
+            settings["chat_template"] = chat_template
+        write_json(folder, "tokenizer_config.json", settings)
     if generation is not None:
         write_json(folder, "generation_config.json", generation)
     return folder

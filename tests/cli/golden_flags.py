@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-COMMANDS = ("generate", "tokenize", "detokenize", "inspect", "bench", "version")
+COMMANDS = ("generate", "batch", "tokenize", "detokenize", "template", "inspect", "bench", "bench ops", "profile", "version")
 PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden_flags.json")
 
 
@@ -14,7 +14,7 @@ def spellings(lines):
 
 
 def main():
-    now = {c: subprocess.run([os.environ["BOLIDE"], c, "--list-flags"], check=True, capture_output=True, text=True).stdout.splitlines()
+    now = {c: subprocess.run([os.environ["BOLIDE"], *c.split(), "--list-flags"], check=True, capture_output=True, text=True).stdout.splitlines()
            for c in COMMANDS}
     if os.path.exists(PATH):
         with open(PATH, encoding="utf-8") as file:

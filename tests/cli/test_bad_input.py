@@ -2,13 +2,20 @@
 import json
 import os
 import struct
+import subprocess
+import time
 
 import checkpoint
 from checkpoint import HIDDEN, VOCAB, write_checkpoint
-from cli_case import CliCase, main
+from cli_case import BINARY, TIMEOUT, CliCase, environment, main
 
 HEAD = "lm_head.weight"
 NORM = "model.norm.weight"
+
+
+def read_text(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
 
 
 class Checkpoints(CliCase):
@@ -44,6 +51,24 @@ class Checkpoints(CliCase):
     def test_truncated_file(self):
         self.refused("model.safetensors", self.damaged("truncated", lambda content: content[:-100]))
         self.refused("model.safetensors", self.damaged("tiny", lambda content: content[:5]))
+
+    def test_file_cut_short_while_in_use(self):
+        folder = write_checkpoint(self.path("cut"))
+        weights = self.path("cut", "model.safetensors")
+        with subprocess.Popen([BINARY, "bench", "-m", folder, "--device", "cpu", "-p", "0", "-n", "100", "-r", "100000"], env=environment(),
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+            self.addCleanup(running.kill)
+            deadline = time.monotonic() + TIMEOUT
+            while weights not in read_text(f"/proc/{running.pid}/maps"):
+                self.assertIsNone(running.poll(), "ended before its weights were mapped")
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.01)
+            time.sleep(0.2)
+            os.truncate(weights, 0)
+            _, text = running.communicate(timeout=TIMEOUT)
+        lines = [line for line in text.decode().splitlines() if line.startswith("error: ")]
+        self.assertEqual((running.returncode, len(lines)), (4, 1), text)
+        self.assertIn(f"cannot read {weights} any more: it was cut short", lines[0])
 
     def test_header_longer_than_the_file(self):
         for name, length in (("long", 10**6), ("huge", 2**63)):
@@ -118,6 +143,16 @@ class Prompts(CliCase):
     def test_device_that_is_not_there(self):
         self.fails(2, "generate", "-m", self.model, "-p", "a", "--device", "tpu", says="tpu")
         self.assertIn(b"cpu", self.ok("generate", "--list-devices").stdout)
+
+    def test_cpu_products(self):
+        arguments = ("generate", "-m", self.model, "-p", "a", "--cpu-products")
+        self.fails(2, *arguments, "int8", "--device", "cpu", says=("--cpu-products", "int8"))
+        self.fails(2, *arguments, "bfloat16", says=("--cpu-products bfloat16 is for the CPU", "--device cpu"))
+        self.ok(*arguments, "float32", "-n", "1")
+        if " avx512_bf16" in read_text("/proc/cpuinfo"):
+            self.ok(*arguments, "bfloat16", "--device", "cpu", "-n", "1")
+        else:
+            self.fails(1, *arguments, "bfloat16", "--device", "cpu", "-n", "1", says="no AVX-512 BF16")
 
     def test_cache_that_does_not_fit(self):
         self.fails(5, "generate", "-m", self.model, "-p", "a", "--kv-cache-memory", "900T", says="")

@@ -7,7 +7,7 @@ import checkpoint
 from checkpoint import CHAIN, ids_of
 from cli_case import SOURCE_DIR, CliCase, environment, main
 
-COMMANDS = ("generate", "tokenize", "detokenize", "inspect", "bench", "version")
+COMMANDS = ("generate", "batch", "tokenize", "detokenize", "template", "inspect", "bench", "bench ops", "profile", "version")
 GOLDEN = os.path.join(SOURCE_DIR, "tests", "cli", "golden_flags.json")
 SCREEN = 50  # lines
 
@@ -20,20 +20,20 @@ class Golden(CliCase):
             golden = json.load(file)
         self.assertEqual(set(golden), set(COMMANDS))
         for command in COMMANDS:
-            listed = self.ok(command, "--list-flags").stdout.decode().splitlines()
+            listed = self.ok(*command.split(), "--list-flags").stdout.decode().splitlines()
             self.assertEqual(listed, golden[command], command)
 
     def test_help_names_every_flag_on_one_screen(self):
         for command in COMMANDS:
-            text = self.ok(command, "--help").stdout.decode()
-            self.assertEqual(self.ok(command, "-h").stdout.decode(), text)
-            self.assertEqual(self.ok("help", command).stdout.decode(), text)
+            text = self.ok(*command.split(), "--help").stdout.decode()
+            self.assertEqual(self.ok(*command.split(), "-h").stdout.decode(), text)
+            self.assertEqual(self.ok("help", *command.split()).stdout.decode(), text)
             self.assertLessEqual(len(text.splitlines()), SCREEN, command)
             self.assertLessEqual(max(map(len, text.splitlines())), 128, command)
             self.assertIn("\nExample", text)
             spelled = set(re.findall(r"(?<![a-zA-Z])--?[a-zA-Z][a-z0-9-]*", text))
             known = set()
-            for line in self.ok(command, "--list-flags").stdout.decode().splitlines():
+            for line in self.ok(*command.split(), "--list-flags").stdout.decode().splitlines():
                 names = [name for name in line.split() if name.startswith("-")]
                 known.update(names)
                 if command != "version":
@@ -43,8 +43,11 @@ class Golden(CliCase):
     def test_program_help(self):
         text = self.ok("--help").stdout.decode()
         for command in COMMANDS:
-            self.assertIn(f"\n  {command} ", text)
+            self.assertIn(f"\n  {command.split()[0]} ", text)
         self.assertEqual(self.ok("help").stdout.decode(), text)
+        devices = self.ok("--list-devices").stdout.decode()
+        self.assertRegex(devices, r"(?m)^cpu .* free of ")
+        self.assertEqual(devices.splitlines()[:-1], self.ok("bench", "--list-devices").stdout.decode().splitlines()[:-1])
         version = self.ok("--version").stdout.decode()
         self.assertRegex(version, r"^bolide \d+\.\d+\.\d+ \(commit ")
         self.assertIn("cpu", version)
@@ -94,6 +97,54 @@ class Spelling(CliCase):
         lines = done.stdout.decode().splitlines()
         for line in ("--top-k 5  (command line)", "--min-p 0.5  (BOLIDE_MIN_P)", "--top-p  (default)"):
             self.assertIn(line, lines)
+
+
+class ConfigFile(CliCase):
+    def sampling(self, config, *arguments, env=None):
+        path = self.write(self.path("config.json"), config if isinstance(config, str) else json.dumps(config))
+        done = self.ok("generate", "-m", self.model, "-p", "a", "-n", "1", "--output-format", "json", "--config", path, *arguments, env=env)
+        return json.loads(done.stdout)["sampling"]
+
+    def test_settings(self):
+        got = self.sampling({"temperature": 0.5, "top_k": 7, "stop": ["x", "--y"], "ignore-eos": True, "logit-bias": "5:1"})
+        self.assertEqual((got["top_k"], got["stop"], got["ignore_eos"], got["logit_bias"]), (7, ["x", "--y"], True, [[5, 1.0]]))
+        self.assertEqual(got["temperature"], 0.5)
+
+    def test_command_line_and_environment_win(self):
+        config = {"temperature": 0.5, "top-k": 7, "min-p": 0.25, "add-special": False}
+        got = self.sampling(config, "--top-k", "3", env=environment(BOLIDE_MIN_P="0.5"))
+        self.assertEqual((got["temperature"], got["top_k"], got["min_p"]), (0.5, 3, 0.5))
+        path = self.path("config.json")
+        lines = self.ok("generate", "--config", path, "--top-k", "3", "--show-config").stdout.decode().splitlines()
+        for line in (f"--temperature 0.5  ({path})", "--top-k 3  (command line)", f"--add-special false  ({path})"):
+            self.assertIn(line, lines)
+        self.assertEqual(self.sampling({}, env=environment(BOLIDE_CONFIG=self.write(self.path("no.json"), "{"))), self.sampling({}))
+
+    def test_presets(self):
+        folder = os.path.join(SOURCE_DIR, "configs", "sampling")
+        for name in sorted(os.listdir(folder)):
+            with open(os.path.join(folder, name), encoding="utf-8") as file:
+                preset = json.load(file)
+            think = preset.pop("think", None)
+            lines = self.ok("generate", "--config", os.path.join(folder, name), "--show-config").stdout.decode().splitlines()
+            self.assertTrue(all(f"--{key} {value}  ({os.path.join(folder, name)})" in lines for key, value in preset.items()), lines)
+            self.assertEqual(think is not None, any(line.startswith("--think ") and name in line for line in lines))
+
+    def test_mistakes(self):
+        def fails(config, *says):
+            path = self.write(self.path("bad.json"), config if isinstance(config, str) else json.dumps(config))
+            self.fails(2, "generate", "-m", self.model, "-p", "a", "--config", path, says=("--config", "bad.json", *says))
+        fails("{", "not valid JSON")
+        fails([1], "not a JSON object")
+        fails({"temprature": 1}, "'temprature' is no flag", "Did you mean 'temperature'?")
+        fails({"temperature": 1, "temp": 2}, "'temp' is there twice")
+        fails({"prompt": "x"}, "'prompt' belongs to one call")
+        fails({"config": "x"}, "'config' belongs to one call")
+        fails({"ignore-eos": 1}, "'ignore-eos' is neither true nor false")
+        fails({"top-k": None}, "'top-k' is neither a text nor a number")
+        self.fails(2, "generate", "-m", self.model, "-p", "a", "--config", self.path("none.json"), says=("--config", "No such file"))
+        path = self.write(self.path("bad.json"), '{"top-k": "many"}')
+        self.fails(2, "generate", "-m", self.model, "-p", "a", "--config", path, says="--top-k")
 
 
 class Mistakes(CliCase):

@@ -15,7 +15,8 @@ KEYS = {
     "stop_token_id": (int, type(None)), "usage": dict, "timing": dict,
 }
 TIMING = {"load_seconds", "time_to_first_token_seconds", "prefill_seconds", "decode_seconds", "total_seconds",
-          "prefill_tokens_per_second", "decode_tokens_per_second"}
+          "prefill_tokens_per_second", "decode_tokens_per_second", "start_seconds", "device_seconds", "open_seconds", "memory_seconds",
+          "weights_seconds", "tokenizer_seconds", "other_seconds"}
 
 
 class Json(CliCase):
@@ -29,6 +30,9 @@ class Json(CliCase):
         self.assertEqual(set(result["timing"]), TIMING)
         for key, value in result["timing"].items():
             self.assertIsInstance(value, NUMBER, key)
+        timing = result["timing"]
+        stages = ("start", "device", "open", "memory", "weights", "tokenizer", "other", "prefill")
+        self.assertAlmostEqual(sum(timing[f"{stage}_seconds"] for stage in stages), timing["time_to_first_token_seconds"], delta=0.002)
         self.assertEqual(result["prompt_ids"], [1, 2, 3])
         self.assertEqual(result["usage"], {"prompt_tokens": 3, "completion_tokens": 7, "total_tokens": 10})
         self.assertIsNone(result["text"])

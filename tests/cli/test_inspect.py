@@ -31,7 +31,9 @@ class Inspect(CliCase):
         self.assertEqual(set(facts) - set(expected), {"source", "tokenizer", "memory_plan", "notes"})
         plan = facts["memory_plan"]
         self.assertEqual(set(plan), {"device", "device_name", "ctx_size", "sequences", "kv_cache_dtype", "weights_bytes", "kv_bytes",
-                                     "workspace_bytes", "total_bytes", "free_bytes", "fits"})
+                                     "workspace_bytes", "total_bytes", "free_bytes", "fits", "reserve_bytes", "device_bytes", "limit_bytes",
+                                     "gpu_memory_utilization", "load_ctx_size", "load_kv_tokens", "load_error", "load_notes"})
+        self.assertEqual((plan["load_ctx_size"], plan["load_kv_tokens"], plan["load_error"]), (CONTEXT, CONTEXT, None))
         self.assertEqual(plan["total_bytes"], plan["weights_bytes"] + plan["kv_bytes"] + plan["workspace_bytes"])
         self.assertTrue(plan["fits"])
 
@@ -40,6 +42,32 @@ class Inspect(CliCase):
         self.assertEqual((plan["ctx_size"], plan["sequences"], plan["kv_bytes"]), (128, 3, 3 * 128 * 2 * KV))
         big = self.inspect(self.model, "-c", str(1 << 31), "--max-num-seqs", "4096")["memory_plan"]
         self.assertFalse(big["fits"])
+
+    def test_plan_says_what_loading_does(self):
+        """What inspect announces is what generate does: the same context, or the same refusal."""
+        load = ("--device", "cpu", "--kv-cache-memory", str(128 * 4 * KV))
+        plan = self.inspect(self.model, *load)["memory_plan"]
+        self.assertEqual((plan["load_ctx_size"], plan["load_kv_tokens"]), (128, 128))
+        done = self.ok("generate", "-m", self.model, "-p", "a", "-n", "1", "--output-format", "json", *load)
+        self.assertEqual(json.loads(done.stdout)["ctx_size"], 128)
+        plan = self.inspect(self.model, "-c", "200", *load)["memory_plan"]
+        self.assertIsNone(plan["load_ctx_size"])
+        refusal = self.fails(5, "generate", "-m", self.model, "-p", "a", "-c", "200", *load, says="--ctx-size 128")
+        self.assertEqual(refusal, "error: " + plan["load_error"])
+        self.fails(2, "inspect", self.model, "--gpu-memory-utilization", "1.5", says="--gpu-memory-utilization 1.5")
+        self.fails(2, "generate", "-m", self.model, "-p", "a", "--gpu-memory-utilization", "0", says="--gpu-memory-utilization 0")
+
+    def test_what_is_too_large_is_refused_before_it_is_drawn(self):
+        """Terabytes of random weights: inspect plans them without taking them, and loading says at once that they do not fit."""
+        config = checkpoint.config_json()
+        config.update(num_hidden_layers=40, hidden_size=65536, intermediate_size=131072)
+        checkpoint.write_json(self.folder, "large.json", config)
+        facts = self.inspect("--random-weights", self.path("large.json"), "--device", "cpu")
+        self.assertGreater(facts["weights_bytes"], 1 << 40)
+        self.assertFalse(facts["memory_plan"]["fits"])
+        self.assertIn("does not fit", facts["memory_plan"]["load_error"])
+        self.fails(5, "generate", "--random-weights", self.path("large.json"), "--prompt-ids", "1", "--output-format", "json", "--device", "cpu",
+                   says="does not fit: weights")
 
     def test_unread_tensors_and_dtypes(self):
         named = checkpoint.tensors("BF16")

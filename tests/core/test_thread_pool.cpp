@@ -193,6 +193,44 @@ TEST_CASE("malformed cgroup files mean no limit") {
   }
 }
 
+TEST_CASE("cgroup memory: the least of limit less use along the path, inactive page cache not counted as used") {
+  const FakeRoot root;
+  root.write("proc/self/cgroup", "0::/user.slice/job.scope\n");
+  root.write("proc/self/mountinfo", kVersion2Mount);
+  CHECK_FALSE(cgroup_memory_left(root.path()));
+  const std::string job = "sys/fs/cgroup/user.slice/job.scope/", slice = "sys/fs/cgroup/user.slice/";
+  root.write(job + "memory.max", "max\n");
+  root.write(job + "memory.current", "3000\n");
+  CHECK_FALSE(cgroup_memory_left(root.path()));
+  root.write(job + "memory.max", "10000\n");
+  CHECK(cgroup_memory_left(root.path()) == 7000u);
+  root.write(job + "memory.stat", "anon 1000\nfile 2000\ninactive_file 1500\n");
+  CHECK(cgroup_memory_left(root.path()) == 8500u);
+  root.write(slice + "memory.max", "9000\n");
+  root.write(slice + "memory.current", "8000\n");
+  CHECK(cgroup_memory_left(root.path()) == 1000u);
+  root.write(slice + "memory.current", "9500\n");  // over its limit
+  CHECK(cgroup_memory_left(root.path()) == 0u);
+  for (const std::string text : {"", "abc\n", "-1\n"}) {
+    root.write(slice + "memory.max", text);
+    INFO(text);
+    CHECK(cgroup_memory_left(root.path()) == 8500u);
+  }
+}
+
+TEST_CASE("cgroup memory, version 1: the memory controller counts, and its huge number means no limit") {
+  const FakeRoot root;
+  root.write("proc/self/cgroup", "4:memory:/job\n3:cpu,cpuacct:/job\n0::/\n");
+  root.write("proc/self/mountinfo", kVersion1Mounts);
+  root.write("sys/fs/cgroup/cpu,cpuacct/job/memory.limit_in_bytes", "5\n");
+  root.write("sys/fs/cgroup/memory/job/memory.limit_in_bytes", "9223372036854771712\n");
+  root.write("sys/fs/cgroup/memory/job/memory.usage_in_bytes", "4000\n");
+  CHECK_FALSE(cgroup_memory_left(root.path()));
+  root.write("sys/fs/cgroup/memory/job/memory.limit_in_bytes", "10000\n");
+  root.write("sys/fs/cgroup/memory/job/memory.stat", "inactive_file 9\ntotal_inactive_file 500\n");
+  CHECK(cgroup_memory_left(root.path()) == 6500u);
+}
+
 TEST_CASE("SMT siblings count as one core") {
   const FakeRoot root;
   for (const int cpu : {0, 1, 2, 3}) {

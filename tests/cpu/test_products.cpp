@@ -155,6 +155,38 @@ TEST_CASE("a tile agrees with double: every target, dtype, number of rows and to
   });
 }
 
+TEST_CASE("how far and where prefetches go changes no bit") {
+  for_each_simd_target([](const std::string& target) {
+    for (const DType dtype : kDtypes) {
+      for (const int64_t columns : {3, 33, 576, 1536, 9001}) {  // the last has more column blocks than wait for their fold at once
+        for (const int rows : {1, 4, 6}) {
+          const Weights w(rows, columns, dtype, static_cast<uint32_t>(columns + rows));
+          const auto a = random_rows(2 * columns, 12);
+          for (const int tokens : {1, 2}) {
+            std::vector<float> want(kTileTokens * kTileRows), got(kTileTokens * kTileRows);
+            product_tile(tile_of(w, a.data(), tokens, want.data(), 0));
+            for (const int64_t prefetch : {1, 64, 700, 6144, 1 << 20}) {
+              for (const bool once : {false, true}) {
+                for (const void* next : {static_cast<const void*>(nullptr), static_cast<const void*>(a.data())}) {
+                  INFO(target << ", " << dtype_name(dtype) << ", [" << rows << ", " << columns << "], prefetch " << prefetch);
+                  ProductTile tile = tile_of(w, a.data(), tokens, got.data(), prefetch);
+                  tile.once = once;
+                  tile.next = next;
+                  product_tile(tile);
+                  for (int t = 0; t < tokens; ++t) {
+                    for (int r = 0; r < rows; ++r)
+                      REQUIRE(got[static_cast<size_t>(t * kTileRows + r)] == want[static_cast<size_t>(t * kTileRows + r)]);
+                  }
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  });
+}
+
 TEST_CASE("a token's sums are the same bits alone and with others, a row's at any place") {
   for_each_simd_target([](const std::string& target) {
     INFO(target);

@@ -1,5 +1,6 @@
 #include "catch.h"
 #include "core/error.h"
+#include "cuda/architectures.h"
 #include "gpu.h"
 
 using namespace bolide;
@@ -18,6 +19,17 @@ TEST_CASE("the build says what it was compiled for") {
   const std::string text = cuda_build_description();
   CHECK(text.rfind("CUDA ", 0) == 0);
   CHECK(text.find("compiled for ") != std::string::npos);
+}
+
+TEST_CASE("architectures of a build: where its code runs, and whether it holds Hopper's own instructions") {
+  const Architectures both("80-real,90a-real"), plain("80,90-real");
+  CHECK(both.runs_on(8, 6));
+  CHECK(both.runs_on(9, 0));
+  CHECK_FALSE(both.runs_on(10, 0));
+  CHECK(plain.runs_on(10, 0));
+  CHECK(both.holds("sm_90a"));
+  CHECK_FALSE(plain.holds("sm_90a"));
+  CHECK(plain.holds("sm_90"));
 }
 
 TEST_CASE("a device that cannot be used is an error that says what to do") {

@@ -207,6 +207,29 @@ TEST_CASE("a step of few rows agrees with a step of many") {
   }
 }
 
+TEST_CASE("ops are timed one by one, and the step's results stay what they are") {
+  const auto backend = cuda_test::gpu("ops are timed one by one, and the step's results stay what they are");
+  if (!backend) return;
+  for (const int32_t rows : {1, 20}) {
+    TinyModel model(*backend, rows);
+    model.fill(0, rows);
+    backend->run_step(model.step);
+    backend->sync();
+    const std::vector<float> expected = model.logits();
+    const std::vector<OpTime> times = backend->time_ops(model.step, 3);
+    REQUIRE(times.size() == model.step.ops.size());
+    for (const OpTime& time : times) {
+      CHECK(time.seconds >= 0);  // an event's clock does not resolve the shortest ops
+      CHECK(time.seconds < 0.1);
+      CHECK(time.kernels > 0);
+    }
+    CHECK(same_bits(model.logits(), expected));
+    backend->run_step(model.step);
+    backend->sync();
+    CHECK(same_bits(model.logits(), expected));
+  }
+}
+
 TEST_CASE("what only the device sees becomes an error") {
   const auto backend = cuda_test::gpu("what only the device sees becomes an error");
   if (!backend) return;

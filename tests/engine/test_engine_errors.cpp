@@ -19,7 +19,7 @@ KvRequest kv_request() {
   KvRequest request;
   request.model_context = 40960;
   request.bytes_per_token = 229376;
-  request.free_bytes = 22 * kGiB;
+  request.free_bytes = request.limit_bytes = 22 * kGiB;
   request.weights_bytes = kGiB;
   request.workspace_bytes = kGiB / 64;
   request.device = "cpu";
@@ -113,6 +113,8 @@ TEST_CASE("engine options outside their range are usage errors") {
   refused([](EngineOptions& o) { o.ctx_size = -1; }, "--ctx-size -1");
   refused([](EngineOptions& o) { o.kv_cache_bytes = -1; }, "--kv-cache-memory -1");
   refused([](EngineOptions& o) { o.chunk_tokens = 0; }, "KV chunk");
+  for (const double bad : {0.0, -0.5, 1.01, std::nan("")})
+    refused([bad](EngineOptions& o) { o.gpu_memory_utilization = bad; }, "--gpu-memory-utilization");
   refused([](EngineOptions& o) { o.max_logprob_rows = -1; }, "log-probability rows");
   refused([](EngineOptions& o) { o.max_num_seqs = 65; }, "--max-num-batched-tokens 64 is less than --max-num-seqs 65");
 }
@@ -160,7 +162,7 @@ TEST_CASE("the KV plan takes what is needed, no more") {
 
 TEST_CASE("a context that does not fit is refused with the one that does, or cut when nobody asked for it") {
   KvRequest request = kv_request();
-  request.free_bytes = 5 * kGiB;
+  request.free_bytes = request.limit_bytes = 5 * kGiB;
   const KvPlan cut = plan_kv(request);
   CHECK(cut.ctx_size == int64_t{cut.chunks} * 64);
   CHECK(cut.ctx_size > 18000);
@@ -178,9 +180,9 @@ TEST_CASE("a context that does not fit is refused with the one that does, or cut
   request.ctx_size = cut.ctx_size;
   CHECK(plan_kv(request).ctx_size == cut.ctx_size);  // what the message promises holds
 
-  request.free_bytes = kGiB / 2;
+  request.free_bytes = request.limit_bytes = kGiB / 2;
   CHECK(contains(error_of([&] { plan_kv(request); }).first, "No context fits: free memory, or use a smaller model"));
-  request.free_bytes = 5 * kGiB;
+  request.free_bytes = request.limit_bytes = 5 * kGiB;
   request.ctx_size = 30000;
   request.kv_cache_bytes = kGiB;
   CHECK(contains(error_of([&] { plan_kv(request); }).first,
@@ -193,6 +195,40 @@ TEST_CASE("a context that does not fit is refused with the one that does, or cut
   const auto [too_large, memory] = error_of([&] { plan_kv(request); });
   CHECK(contains(too_large, "--kv-cache-memory 10.0 GiB does not fit"));
   CHECK(memory == ExitCode::memory);
+}
+
+TEST_CASE("a share of a GPU's memory bounds the plan, and its errors name the share that fits") {
+  const DeviceInfo gpu{"cuda:0", "GPU", 20 * kGiB, 19 * kGiB}, busy{"cuda:0", "GPU", 20 * kGiB, 3 * kGiB};
+  CHECK(memory_limit(gpu, 0.5) == 10 * kGiB);
+  CHECK(memory_limit(gpu, 1.0) == 19 * kGiB);
+  CHECK(memory_limit(busy, 0.5) == 3 * kGiB);
+  CHECK(memory_limit({"cpu", "CPU", 20 * kGiB, 19 * kGiB}, 0.5) == 19 * kGiB);
+
+  KvRequest request = kv_request();
+  request.device = "cuda:0";
+  request.kv_dtype = DType::bf16;
+  request.total_bytes = gpu.memory_total;
+  request.free_bytes = gpu.memory_free;
+  request.utilization = 0.25;
+  request.limit_bytes = memory_limit(gpu, 0.25);
+  const KvPlan cut = plan_kv(request);
+  CHECK(cut.ctx_size > 18000);
+  CHECK(cut.ctx_size < 19000);
+  request.ctx_size = 30000;
+  const auto [text, code] = error_of([&] { plan_kv(request); });
+  CHECK(text ==
+        fmt::format("does not fit: weights 1.0 GiB + workspace 0.1 + KV 6.4 (30,000 tokens) > 5.0 GiB of cuda:0 (--gpu-memory-utilization "
+                    "0.25 of 20.0 GiB, 19.0 free). Fits: --ctx-size {}, or --gpu-memory-utilization 0.38",
+                    cut.ctx_size));
+  CHECK(code == ExitCode::memory);
+  request.utilization = 0.38;
+  request.limit_bytes = memory_limit(gpu, 0.38);
+  CHECK(plan_kv(request).ctx_size == 30000);  // what the message promises holds
+  request.utilization = 0.01;
+  request.limit_bytes = memory_limit(gpu, 0.01);
+  CHECK(contains(error_of([&] { plan_kv(request); }).first, "free). Fits: --gpu-memory-utilization 0.38"));
+  request.kv_cache_bytes = kGiB;
+  CHECK(contains(error_of([&] { plan_kv(request); }).first, "leave 0 B of 0.2 GiB of cuda:0 (--gpu-memory-utilization 0.01"));
 }
 
 TEST_CASE("generation_config.json is read with care") {

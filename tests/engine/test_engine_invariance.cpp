@@ -185,3 +185,51 @@ TEST_CASE("the engine reproduces the reference, whatever the rows for log-probab
     }
   }
 }
+
+TEST_CASE("steps launched ahead of their tokens yield the same") {
+  std::vector<Request> requests = mixed_requests(24);
+  for (size_t i = 0; i < requests.size(); i += 2) {  // no history: these may run ahead
+    requests[i].params.repetition_penalty = 1.0f;
+    requests[i].params.presence_penalty = requests[i].params.frequency_penalty = 0.0f;
+  }
+  const std::vector<Output> alone = run_alone(requests);
+  // Ends that are not known beforehand: at a token, at a stop string.
+  requests[2].params.stop_token_ids = {alone[2].tokens.back()};
+  requests[4].params.stop_token_ids = {alone[4].tokens.at(1)};
+  std::vector<Output> expected = run_alone(requests);
+  for (const int32_t sequences : {1, 3, 24}) {
+    for (const int64_t kv_tokens : {0, 160}) {
+      EngineOptions options = small_options();
+      options.max_num_seqs = sequences;
+      options.run_ahead = true;
+      options.max_num_batched_tokens = 64;
+      if (kv_tokens > 0) {
+        options.ctx_size = 96;
+        options.kv_cache_bytes = text_engine()->config().kv_bytes_per_token(DType::f32) * kv_tokens;
+      }
+      const std::unique_ptr<Engine> engine = text_engine(options);
+      const std::vector<Output> together = run_together(*engine, requests);
+      for (size_t i = 0; i < requests.size(); ++i) check_same(together[i], expected[i]);
+      // The engine is empty and takes further requests.
+      CHECK(run_one(*engine, requests[0].prompt, requests[0].params).tokens == expected[0].tokens);
+    }
+  }
+}
+
+TEST_CASE("a sequence cancelled while its next step is under way ends alone") {
+  EngineOptions options = small_options();
+  options.max_num_seqs = 2;
+  options.run_ahead = true;
+  const std::unique_ptr<Engine> engine = text_engine(options);
+  const Output expected = run_one(*engine, {1, 2, 3}, greedy_params(12));
+  Collector sink;
+  const SequenceId kept = engine->add({1, 2, 3}, greedy_params(12), sink);
+  const SequenceId dropped = engine->add({4, 5, 6, 7}, greedy_params(30), sink);
+  sink.on_each_token = [&](const TokenEvent& event) {
+    if (event.sequence == dropped && sink.outputs.at(dropped).tokens.size() == 5) engine->cancel(dropped);
+  };
+  run_all(*engine);
+  CHECK(sink.outputs.at(kept).tokens == expected.tokens);
+  CHECK(sink.outputs.at(dropped).reason == FinishReason::cancelled);
+  CHECK(sink.outputs.at(dropped).tokens.size() == 5);
+}

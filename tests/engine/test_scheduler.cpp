@@ -17,11 +17,14 @@ class Bench {
   explicit Bench(const SchedulerLimits& limits) : limits_(limits), scheduler_(limits) {}
 
   Sequence& add(int32_t prompt_tokens, int32_t max_output, bool prompt_logprobs = false) {
+    return add(std::vector<int32_t>(static_cast<size_t>(prompt_tokens), 1), max_output, prompt_logprobs);
+  }
+  Sequence& add(std::vector<int32_t> prompt, int32_t max_output, bool prompt_logprobs = false, float repetition_penalty = 1.0f) {
     SamplingParams params;
     params.prompt_logprobs = prompt_logprobs;
+    params.repetition_penalty = repetition_penalty;
     const SequenceId id = next_++;
-    sequences_.push_back(
-        std::make_unique<Sequence>(id, std::vector<int32_t>(static_cast<size_t>(prompt_tokens), 1), params, sink_, nullptr, max_output, 0));
+    sequences_.push_back(std::make_unique<Sequence>(id, std::move(prompt), params, sink_, nullptr, max_output, 0));
     scheduler_.add(*sequences_.back());
     return *sequences_.back();
   }
@@ -62,7 +65,7 @@ class Bench {
   void check(const std::vector<ScheduledWork>& work) {
     scheduler_.check();
     REQUIRE(work.empty() == sequences_.empty());
-    int32_t tokens = 0, rows = 0;
+    int32_t tokens = 0, rows = 0, table = 0, history = 0;
     bool prefill_seen = false;
     for (const ScheduledWork& item : work) {
       REQUIRE(item.tokens > 0);
@@ -73,6 +76,10 @@ class Bench {
       REQUIRE(item.logprob_begin <= item.logprob_end);
       REQUIRE(item.logprob_end - item.logprob_begin <= item.tokens);
       tokens += item.tokens;
+      for_each_piece(item.sequence->computed, item.sequence->computed + item.tokens, limits_,
+                     [&](int32_t, int32_t end) { table += (end + limits_.chunk_tokens - 1) / limits_.chunk_tokens; });
+      if (item.draws && item.sequence->penalised()) history += static_cast<int32_t>(item.sequence->tokens.size());
+      if (limits_.whole_pieces) check_pieces(item);
       rows += item.logprob_end - item.logprob_begin + (item.draws ? 1 : 0);
       if (item.sequence->pending() > 1) prefill_seen = true;
       if (item.sequence->output_tokens() > 0 && item.sequence->pending() == 1) REQUIRE_FALSE(prefill_seen);  // decoding first
@@ -80,11 +87,25 @@ class Bench {
     REQUIRE(work.size() <= static_cast<size_t>(limits_.sequences));
     REQUIRE(tokens <= limits_.tokens);
     REQUIRE(rows <= limits_.logit_rows);
+    REQUIRE(table <= limits_.chunk_ids);
+    REQUIRE(history <= limits_.history_tokens);
     // The oldest sequence is never the one that waits.
     if (!sequences_.empty()) {
       const bool oldest_runs = std::any_of(work.begin(), work.end(), [&](const auto& w) { return w.sequence == sequences_.front().get(); });
       REQUIRE(oldest_runs);
     }
+  }
+
+  // Prompts end a step at a chunk's border or at their end, output tokens come one by one.
+  void check_pieces(const ScheduledWork& item) {
+    const Sequence& sequence = *item.sequence;
+    const int32_t end = sequence.computed + item.tokens, prompt_end = std::min(sequence.prompt_tokens, sequence.goal());
+    if (sequence.params.prompt_logprobs && limits_.logit_rows < limits_.sequences - 1 + limits_.chunk_tokens) return;
+    REQUIRE((sequence.computed >= sequence.prompt_tokens || sequence.computed % limits_.chunk_tokens == 0));
+    if (sequence.computed >= sequence.prompt_tokens)
+      REQUIRE(item.tokens == 1);
+    else
+      REQUIRE((end == prompt_end || (end < prompt_end && end % limits_.chunk_tokens == 0)));
   }
 
   SchedulerLimits limits_;
@@ -128,7 +149,7 @@ TEST_CASE("when chunks run out the youngest gives way and the oldest goes on") {
   CHECK(a.preemptions == 0);
   while (!bench.sequences().empty()) bench.step();
   CHECK(bench.finished.front() == 1);
-  CHECK(bench.scheduler().free_chunks() == 6);
+  CHECK(bench.scheduler().available_chunks() == 6);
 }
 
 TEST_CASE("sequences are admitted in order, even when a later one would fit") {
@@ -177,24 +198,105 @@ TEST_CASE("prompt log-probabilities take the rows of logits that are left") {
   CHECK(bench.finished == std::vector<SequenceId>{1, 2});
 }
 
+TEST_CASE("a sequence takes over what an earlier one has computed, in the same step already") {
+  SchedulerLimits limits{4, 64, 4, 8, 40};
+  limits.share_prefixes = true;
+  limits.cached_chunks = 40;
+  Bench bench(limits);
+  std::vector<int32_t> prompt(30);
+  for (size_t i = 0; i < prompt.size(); ++i) prompt[i] = static_cast<int32_t>(i);
+  Sequence& a = bench.add(prompt, 20);
+  Sequence& b = bench.add(prompt, 20);
+  prompt[20] = 99;
+  Sequence& c = bench.add(prompt, 20);
+  const std::vector<ScheduledWork>& work = bench.step();
+  REQUIRE(work.size() == 3);
+  CHECK(work[0].tokens == 30);
+  CHECK(work[1].tokens == 6);
+  CHECK(work[2].tokens == 14);
+  CHECK(b.cached_tokens == 24);
+  CHECK(c.cached_tokens == 16);
+  CHECK(std::equal(b.chunks.begin(), b.chunks.begin() + 3, a.chunks.begin()));
+  CHECK(b.chunks[3] != a.chunks[3]);
+  CHECK(std::equal(c.chunks.begin(), c.chunks.begin() + 2, a.chunks.begin()));
+  CHECK(c.chunks[2] != a.chunks[2]);
+  while (!bench.sequences().empty()) bench.step();
+  CHECK(bench.scheduler().available_chunks() == 40);
+  prompt.resize(8);
+  Sequence& whole = bench.add(prompt, 2);  // one chunk exactly: its last token gives the logits, so it is computed
+  bench.step();
+  CHECK(whole.cached_tokens == 0);
+}
+
+TEST_CASE("followers of a long prompt compute nothing that its leader computes") {
+  SchedulerLimits limits{8, 32, 8, 4, 200};
+  limits.share_prefixes = true;
+  limits.cached_chunks = 200;
+  Bench bench(limits);
+  std::vector<int32_t> prompt(150);
+  for (size_t i = 0; i < prompt.size(); ++i) prompt[i] = static_cast<int32_t>(i % 37);
+  for (int i = 0; i < 8; ++i) bench.add(prompt, 3);
+  int32_t computed = 0;
+  while (!bench.sequences().empty()) {
+    for (const ScheduledWork& item : bench.step()) computed += item.tokens;
+  }
+  // 148 tokens once, the last two and two of the output by each of the eight.
+  CHECK(computed == 148 + 8 * 4);
+}
+
+TEST_CASE("rows that report log-probabilities are computed, not taken over") {
+  SchedulerLimits limits{2, 64, 64, 8, 40};
+  limits.share_prefixes = true;
+  limits.cached_chunks = 40;
+  Bench bench(limits);
+  bench.add(30, 2);
+  while (!bench.sequences().empty()) bench.step();
+  Sequence& asked = bench.add(30, 2, true);
+  bench.step();
+  CHECK(asked.cached_tokens == 0);
+  CHECK(asked.next_logprob_row() == 29);
+}
+
+TEST_CASE("cached chunks make room for a sequence that needs it") {
+  SchedulerLimits limits{2, 64, 2, 4, 8};
+  limits.share_prefixes = true;
+  limits.cached_chunks = 8;
+  Bench bench(limits);
+  bench.add(std::vector<int32_t>(16, 1), 4);
+  while (!bench.sequences().empty()) bench.step();
+  Sequence& other = bench.add(std::vector<int32_t>(28, 2), 4);
+  bench.step();
+  CHECK(other.output_tokens() == 1);
+  while (!bench.sequences().empty()) bench.step();
+  CHECK(bench.scheduler().preemptions() == 0);
+}
+
 TEST_CASE("random traffic: everything finishes and no chunk is lost") {
-  for (const unsigned seed : {1u, 2u, 3u, 4u, 5u, 6u}) {
+  for (unsigned seed = 1; seed <= 24; ++seed) {
     std::mt19937 random(seed);
     const auto any = [&](int32_t low, int32_t high) { return std::uniform_int_distribution<int32_t>(low, high)(random); };
     SchedulerLimits limits;
     limits.sequences = any(1, 6);
-    limits.tokens = limits.sequences + any(0, 20);
-    limits.logit_rows = limits.sequences + any(0, 4);
     limits.chunk_tokens = any(1, 9);
-    const int32_t context = 60;
-    limits.kv_chunks = (context + limits.chunk_tokens - 1) / limits.chunk_tokens + any(0, 12);
-    CAPTURE(seed, limits.sequences, limits.tokens, limits.logit_rows, limits.chunk_tokens, limits.kv_chunks);
+    limits.whole_pieces = seed % 2 == 0;
+    limits.tokens = limits.sequences + any(0, 20) + (limits.whole_pieces ? limits.chunk_tokens : 0);
+    limits.logit_rows = limits.sequences + any(0, 4) + (seed % 4 == 0 ? limits.chunk_tokens : 0);
+    const int32_t context = 60, most = (context + limits.chunk_tokens - 1) / limits.chunk_tokens;
+    limits.kv_chunks = most + any(0, 12);
+    limits.share_prefixes = seed % 3 != 0;
+    limits.cached_chunks = any(0, limits.kv_chunks);
+    limits.chunk_ids = most * (1 + (limits.whole_pieces ? limits.tokens / limits.chunk_tokens + 1 : 0)) + any(0, 3 * most);
+    limits.history_tokens = context + any(0, 200);
+    CAPTURE(seed, limits.sequences, limits.tokens, limits.logit_rows, limits.chunk_tokens, limits.kv_chunks, limits.share_prefixes);
     Bench bench(limits);
     int added = 0, cancelled = 0;
     while (added < 150 || !bench.sequences().empty()) {
       if (added < 150 && any(0, 3) == 0) {
-        const int32_t prompt = any(1, 40);
-        bench.add(prompt, any(1, context - prompt), any(0, 4) == 0);
+        // Few different beginnings, so that many are shared.
+        std::vector<int32_t> prompt(static_cast<size_t>(any(1, 40)), any(1, 3));
+        for (int32_t i = any(0, 2); i > 0; --i) prompt[static_cast<size_t>(any(0, static_cast<int32_t>(prompt.size()) - 1))] = any(1, 3);
+        const auto room = context - static_cast<int32_t>(prompt.size());
+        bench.add(std::move(prompt), any(1, room), any(0, 4) == 0, any(0, 2) == 0 ? 1.1f : 1.0f);
         ++added;
       }
       if (!bench.sequences().empty() && any(0, 40) == 0) {
@@ -204,6 +306,6 @@ TEST_CASE("random traffic: everything finishes and no chunk is lost") {
       bench.step();
     }
     CHECK(bench.finished.size() + static_cast<size_t>(cancelled) == 150);
-    CHECK(bench.scheduler().free_chunks() == limits.kv_chunks);
+    CHECK(bench.scheduler().available_chunks() == limits.kv_chunks);
   }
 }

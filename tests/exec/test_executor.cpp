@@ -137,6 +137,59 @@ TEST_CASE("the executor refuses a batch whose indices leave their arrays") {
   }
   CHECK_THROWS_AS(executor->wait(), Error);  // nothing is under way
   executor->submit(two_sequences());
-  CHECK_THROWS_AS(executor->submit(two_sequences()), Error);  // one at a time
+  executor->submit(two_sequences());
+  CHECK_THROWS_AS(executor->submit(two_sequences()), Error);  // two at a time
   CHECK(executor->wait().size() == 2);
+  CHECK(executor->wait().size() == 2);
+}
+
+TEST_CASE("a profile names every op of the step and leaves its results as they are") {
+  Fixture fixture;
+  const std::unique_ptr<Executor> executor = fixture.executor();
+  executor->submit(two_sequences());
+  executor->wait();
+  const std::vector<float> expected = executor->download_logits();
+  const StepProfile profile = executor->profile(two_sequences(), 3);
+  const auto same = executor->download_logits();
+  CHECK(same == expected);
+  std::vector<std::string> names;
+  double seconds = 0, bytes = 0;
+  int32_t calls = 0;
+  for (const OpProfile& op : profile.ops) {
+    names.push_back(op.name);
+    CHECK(op.seconds > 0);
+    CHECK(op.median <= op.seconds);
+    seconds += op.seconds;
+    bytes += op.traffic.bytes();
+    calls += op.calls;
+  }
+  CHECK(names == std::vector<std::string>{"embed", "norm_qkv", "attention", "project_add (o)", "norm_gate_up", "project_add (down)",
+                                          "logits", "sample"});
+  CHECK(calls == 5 * 2 + 3);
+  CHECK(profile.ops_seconds == Approx(seconds));
+  CHECK(profile.traffic.bytes() == bytes);
+  CHECK(profile.step_seconds > 0);
+  executor->submit(two_sequences());
+  CHECK_THROWS_AS(executor->profile(two_sequences(), 1), Error);  // a step is under way
+  executor->wait();
+  CHECK_THROWS_AS(executor->profile(two_sequences(), 0), Error);
+}
+
+TEST_CASE("a step's profile takes medians of calls and sums of kinds") {
+  Fixture fixture;
+  const PreparedModel model = prepare_model(*fixture.backend, fixture.model.config, fixture.model.weights);
+  const auto kv = fixture.backend->alloc_kv({2, 1, 24, 16, 1, DType::f32});
+  const Step step = build_step(fixture.model.config, model, {}, nullptr, kv.get(), {});
+  std::vector<OpTime> times(step.ops.size());
+  for (size_t i = 0; i < times.size(); ++i) times[i] = {static_cast<double>(i + 1), static_cast<int32_t>(i % 3)};
+  const StepProfile profile = step_profile(step, {1, {{1, 1}}}, times, {4.0, 1.0, 2.0, 9.0});
+  CHECK(profile.step_seconds == 3.0);
+  CHECK(profile.ops_seconds == 13 * 14 / 2);
+  REQUIRE(profile.ops.size() == 8);
+  CHECK(profile.ops[1].name == "norm_qkv");
+  CHECK(profile.ops[1].calls == 2);
+  CHECK(profile.ops[1].seconds == 2 + 7);
+  CHECK(profile.ops[1].median == 4.5);
+  CHECK(profile.ops[1].kernels == 1 + 0);
+  CHECK(profile.kernels == 4 * (0 + 1 + 2));
 }

@@ -47,7 +47,7 @@ TEST_CASE("the workspace of a 0.6B model stays far below 150 MB") {
   const size_t bytes = workspace_bytes(qwen3_shape(), step_capacity(512, 1, 1, 40960, 64), DType::f32);
   // x 2 MiB, q and attn 4 each, ff 6, rope 0.25, logits 0.6, step inputs 0.7
   CHECK(bytes > size_t{16} << 20);
-  CHECK(bytes < size_t{18} << 20);
+  CHECK(bytes < size_t{19} << 20);
 }
 
 TEST_CASE("arrays of a step lie apart, aligned, inside their block") {

@@ -22,6 +22,22 @@ TEST_CASE("a mapped file shows its bytes and survives moves") {
   CHECK(other.path() == folder.path() / "f");
 }
 
+TEST_CASE("an address tells the mapped file it lies in") {
+  const TemporaryFolder folder;
+  folder.write("f", "hello");
+  const std::byte* data = nullptr;
+  {
+    MappedFile first(folder.path() / "f");
+    const MappedFile file(std::move(first));
+    data = file.bytes().data();
+    CHECK(mapped_path_at(data) == folder.text() + "/f");
+    CHECK(mapped_path_at(data + 4) == folder.text() + "/f");
+    CHECK(mapped_path_at(data + 5) == nullptr);
+    CHECK(mapped_path_at(data - 1) == nullptr);
+  }
+  CHECK(mapped_path_at(data) == nullptr);
+}
+
 TEST_CASE("an empty file maps to nothing") {
   const TemporaryFolder folder;
   folder.write("empty", "");

@@ -46,9 +46,12 @@ struct AttentionSetup {
   // Scores of variance about 4: neither flat nor one-hot.
   float scale() const { return 2.0f / std::sqrt(static_cast<float>(heads.head_dim)); }
 
-  std::vector<float> run(Backend& on, const std::vector<TestSequence>& part, const std::vector<float>& queries, int32_t window) const {
+  std::vector<float> run(Backend& on, const std::vector<TestSequence>& part, const std::vector<float>& queries, int32_t window,
+                         int32_t most_sequences = 0) const {
     const TestStep step(on, part, chunk);
-    on.reserve(step.capacity, {64, 64, 2, heads.heads, heads.kv_heads, heads.head_dim, 16});
+    StepCapacity capacity = step.capacity;
+    capacity.sequences = std::max(capacity.sequences, most_sequences);
+    on.reserve(capacity, {64, 64, 2, heads.heads, heads.kv_heads, heads.head_dim, 16});
     const Activations device_q(on, queries), out(on, queries.size());
     on.attention(
         {step.in(), device_q.buffer(), cache.get(), out.buffer(), scale(), window, 1, heads.heads, heads.kv_heads, heads.head_dim});
@@ -138,12 +141,36 @@ TEST_CASE("attention: sliding windows and chunk sizes") {
   });
 }
 
+TEST_CASE("attention: tiles of many rows that end anywhere, beside chunk and window edges") {
+  // Tiles of 64 rows and of 128 and 192 rows and keys: one row less and more, and prefixes that no tile is a multiple of.
+  const Layout layout{{0, 193}, {511, 130}, {100, 64}, {128, 1}, {0, 127}};
+  for_each_backend("attention: many rows", [&](Backend& backend) {
+    for (const Heads& heads : std::vector<Heads>{{2, 1, 128}, {3, 3, 64}}) {
+      check_attention(backend, heads, layout, DType::bf16, 64, {0, 100});
+      check_attention(backend, heads, layout, DType::bf16, 8, {128});
+      check_attention(backend, heads, layout, DType::bf16, 256, {129});
+    }
+  });
+}
+
 TEST_CASE("attention: contexts of several partitions, decode and prefill") {
   for_each_backend("attention: long contexts", [&](Backend& backend) {
     check_attention(backend, {4, 1, 64}, {{2047, 1}}, DType::f32, 16, {0, 700});
     check_attention(backend, {4, 1, 64}, {{1000, 40}, {777, 1}}, DType::bf16, 64, {0, 300});
     // Long enough for partitions to grow.
     check_attention(backend, {2, 1, 16}, {{16500, 1}}, DType::f16, 64, {0});
+  });
+}
+
+TEST_CASE("attention: a step that may hold as many sequences as rows") {
+  for_each_backend("attention: capacity", [&](Backend& backend) {
+    const Heads heads{4, 2, 64};
+    const AttentionSetup setup(backend, heads, {{0, 12}, {30, 1}, {40, 19}}, DType::f32, 16, 503);
+    for (const int32_t most_sequences : {3, 16, 32, 64}) {
+      CAPTURE(most_sequences);
+      const std::vector<float> out = setup.run(backend, setup.sequences, setup.q, 0, most_sequences);
+      CHECK(difference(out, setup.expected(0), heads.head_dim, attention_tolerance(setup)) == "");
+    }
   });
 }
 

@@ -1,0 +1,30 @@
+// Bytes from the device to the host beside the work of later steps.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <functional>
+
+#include "backend/backend.h"
+
+namespace bolide {
+
+class CudaDownload final : public Download {
+ public:
+  // made_on: the stream on which the bytes are made; copied_on: the one that copies them. check: called when a copy is done, throws what the
+  // device has reported.
+  CudaDownload(cudaStream_t made_on, cudaStream_t copied_on, size_t bytes, std::function<void()> check);
+  ~CudaDownload() override;
+  CudaDownload(const CudaDownload&) = delete;
+  CudaDownload& operator=(const CudaDownload&) = delete;
+  void start(const void* from, size_t bytes) override;
+  const void* wait() override;
+
+ private:
+  cudaStream_t made_on_, copied_on_;
+  std::function<void()> check_;
+  void* data_ = nullptr;
+  cudaEvent_t made_ = nullptr, done_ = nullptr;
+};
+
+}  // namespace bolide

@@ -1,0 +1,17 @@
+// How much scratch memory the ops need for a capacity.
+#pragma once
+
+#include "backend/backend.h"
+#include "cuda/context.h"
+
+namespace bolide {
+
+// Bytes, as CudaScratch names them.
+struct ScratchSizes {
+  size_t operand, row_scale, product, widened, sampling;
+  AttentionScratch attention;
+  size_t total() const;
+};
+ScratchSizes scratch_sizes(const StepCapacity& capacity, const ModelDims& dims, int multiprocessors);
+
+}  // namespace bolide

@@ -1,0 +1,12 @@
+// A whole step on the stream: what is known of neighbouring ops is used here and nowhere else.
+#pragma once
+
+#include "cuda/context.h"
+
+namespace bolide {
+
+// Enqueues the step's kernels. Steps of few rows join norm_qkv and attention of a layer: the attention kernel makes the heads of the product.
+// Results are bit for bit those of the ops one by one.
+void enqueue_step(CudaContext& context, const Step& step);
+
+}  // namespace bolide

@@ -1,0 +1,147 @@
+#include "cli/batch_options.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "cli/json.h"
+#include "cli/streams.h"
+#include "cli/values.h"
+
+namespace bolide {
+
+const std::string_view kBatchHelp = R"(Usage: bolide batch -m DIR -i IN.jsonl -o OUT.jsonl [FLAGS]
+Answers every line of a file, many at a time. A bad line becomes an error record and the run goes on (exit code 3 at the end).
+
+Files     -i, --input-file FILE       a request a line: {"custom_id", "method", "url", "body"} as in OpenAI's batches (url
+                                      /v1/chat/completions or /v1/completions), {"prompt": ...}, {"messages": [...]}, or a text
+          --input-format auto|jsonl|text   auto: jsonl when the first line begins with a brace
+          -o, --output-file FILE      a record a line, "line" says of which; '-' = standard output
+          --error-file FILE           records of failed lines go there instead
+          --resume                    go on after an interruption: finished lines stay, the others are answered
+          --overwrite                 replace what the output holds (without it, that is an error)
+          --unordered                 write records as they come, not in the input's order
+          --fail-fast --strict        stop at the first failed line / unknown fields are errors
+Model     -m, --model DIR             checkpoint folder; its tokenizer is needed
+Chats     --chat                      lines of text and {"prompt": "..."} are what a user says, not texts to go on with
+          --system TEXT, --system-file FILE   before conversations without a system message
+          --chat-template FILE|TEXT   instead of the folder's own      --chat-template-kwargs JSON      --think, --no-think
+Defaults  for lines that say nothing else
+          -n, --max-tokens N          default -1: until the model ends or the context is full
+          --stop TEXT  --include-stop  --stop-token-id ID  --ignore-eos  --keep-special
+          --temperature F (0 = greedy)   --top-k N (0 = off)     --top-p F (1 = off)       --min-p F (0 = off)
+          --repeat-penalty F   --repeat-last-n N   --presence-penalty F   --frequency-penalty F   --logit-bias ID:B
+          -s, --seed N                of the run (default -1: random, printed); a line's seed follows from it and its number
+          --n, --num-sequences N      sequences per prompt      --logprobs N   of each token and of the N most probable ones
+          --generation-config auto|none    take defaults from generation_config.json, or not (flags win)
+          --add-special, --no-add-special   BOS and the like before completions, as the tokenizer says (default: add)
+          --truncate left|right       cut prompts that exceed the context (default: such a line fails)
+Memory    -c, --ctx-size N            tokens of prompt and output; default 0: the model's context, cut to what fits
+          --max-num-seqs N            sequences that run together (default 64)
+          --max-num-batched-tokens N  rows of a step (default 512)
+          --kv-cache-memory SIZE      --kv-cache-dtype auto|float32|float16|bfloat16
+Device    --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N
+Console   -q  -v  --log-level L  --log-file F  --color auto|always|never, --no-color  --no-progress
+          --show-config  --list-flags  -h, --help
+
+Ctrl-C writes what is finished and says how to go on. On the CPU a record depends on its line, the flags and the seed alone.
+Example
+  bolide batch -m models/SmolLM2-135M -i prompts.txt -o answers.jsonl -n 32 --temperature 0
+)";
+
+void BatchOptions::add_to(Flags& flags) {
+  GenerateOptions& d = defaults;
+  flags.value("-m,--model,--model-path", d.model.folder);
+  for (CLI::Option* file : {flags.value("-i,--input-file", input), flags.value("-o,--output-file", output),
+                            flags.value("--error-file", error_file), flags.flag("--resume", resume), flags.flag("--overwrite", overwrite)})
+    flags.not_from_environment(file);
+  flags.value("--input-format", input_format)->check(CLI::IsMember({"auto", "jsonl", "text", "txt"}));
+  flags.flag("--unordered", unordered);
+  flags.flag("--fail-fast", fail_fast);
+  flags.flag("--strict", strict);
+  flags.flag("--chat", text_is_chat);
+  chat.add_to(flags);
+
+  flags.value("-n,--max-tokens,--predict,--n-predict,--max-new-tokens", d.max_tokens);
+  flags.list("-r,--stop,--reverse-prompt", d.stop);
+  flags.flag("--include-stop", d.include_stop);
+  flags.list("--stop-token-id", d.stop_token_ids);
+  flags.flag("--ignore-eos", d.ignore_eos);
+  flags.flag("--skip-special,!--keep-special", d.skip_special);
+  flags.value("--temperature,--temp", d.temperature);
+  flags.value("--top-k", d.top_k);
+  flags.value("--top-p", d.top_p);
+  flags.value("--min-p", d.min_p);
+  flags.value("--repeat-penalty,--repetition-penalty", d.repeat_penalty);
+  flags.value("--repeat-last-n", d.repeat_last_n);
+  flags.value("--presence-penalty", d.presence_penalty);
+  flags.value("--frequency-penalty", d.frequency_penalty);
+  flags.list("-l,--logit-bias", d.logit_bias);
+  flags.value("-s,--seed", d.seed);
+  flags.value("--num-sequences", d.sequences)->check(CLI::Range(1, 128));
+  flags.alias("--n", "--num-sequences");  // CLI11 2.4 takes a long name of one letter for the short -n
+  flags.value("--logprobs", d.logprobs)->check(CLI::Range(0, kMaxTopLogprobs));
+  flags.value("--generation-config", d.generation_config)->check(CLI::IsMember({"auto", "none", "vllm"}));
+  flags.flag("--add-special,!--no-add-special", d.add_special);
+  flags.value("--truncate", d.truncate)->check(CLI::IsMember({"left", "right"}));
+
+  flags.value("-c,--ctx-size,--max-model-len,--max-seq-len", d.ctx_size)->check(CLI::NonNegativeNumber);
+  flags.value("--max-num-seqs,--parallel", d.max_num_seqs)->check(CLI::Range(0, 4096));
+  flags.alias("-np", "--max-num-seqs");
+  flags.value("--max-num-batched-tokens", d.max_num_batched_tokens)->check(CLI::Range(1, 1 << 20));
+  flags.value("--kv-cache-memory", d.kv_cache_memory);
+  flags.value("--kv-cache-dtype", d.kv_cache_dtype);
+  flags.alias("-ctk", "--kv-cache-dtype");
+  flags.alias("-ctv", "--kv-cache-dtype");
+  d.device.add_to(flags);
+  d.console.add_to(flags);
+}
+
+void BatchOptions::check() const {
+  if (input.empty()) throw UsageError("no input: name a file of requests with --input-file FILE");
+  if (output.empty()) throw UsageError("no output: name a file for the records with --output-file FILE ('-' = standard output)");
+  if (input == "-")
+    throw UsageError("--input-file - : a batch reads its input twice, which standard input does not allow. Write it to a file first");
+  if (error_file == "-") throw UsageError("--error-file needs the name of a file");
+  if (resume && overwrite) throw UsageError("--resume keeps what the output holds and --overwrite replaces it: give one of them");
+  if (resume && output == "-") throw UsageError("--resume needs an output file: what went to standard output cannot be read again");
+  GenerateOptions texts = defaults;
+  texts.output_format = "json";  // log-probabilities are no matter here: records are JSON
+  texts.check();
+}
+
+EngineOptions BatchOptions::engine_options() const {
+  constexpr int32_t kSequences = 64;
+  constexpr int64_t kPrefixCacheTokens = 4096;
+  EngineOptions options = defaults.engine_options();
+  // Every running sequence takes a row of a step.
+  options.max_num_seqs = defaults.max_num_seqs > 0 ? defaults.max_num_seqs : std::min(kSequences, defaults.max_num_batched_tokens);
+  // A record must not depend on which other lines were under way when it was made.
+  options.deterministic = true;
+  // What lines have in common is used over and over; the rest would only fill memory.
+  options.prefix_cache_tokens = kPrefixCacheTokens;
+  return options;
+}
+
+Json BatchOptions::system_message() const {
+  Json messages = chat.messages("");
+  return messages.size() > 1 ? messages.front() : Json();
+}
+
+std::string BatchOptions::settings_text(const SamplingParams& p, LineFormat format) const {
+  std::string text = fmt::format(
+      "temperature {} top_k {} top_p {} min_p {} repetition_penalty {} repeat_last_n {} presence_penalty {} frequency_penalty {} "
+      "max_tokens {} include_stop {} ignore_eos {} skip_special {} logprobs {} n {} add_special {} truncate {} ctx_size {} format {}",
+      p.temperature, p.top_k, p.top_p, p.min_p, p.repetition_penalty, p.repeat_last_n, p.presence_penalty, p.frequency_penalty,
+      p.max_tokens, p.include_stop, p.ignore_eos, p.skip_special, p.logprobs, defaults.sequences, defaults.add_special, defaults.truncate,
+      defaults.ctx_size, format == LineFormat::text ? "text" : "jsonl");
+  text += " stop " + json_text(Json(p.stop)) + fmt::format(" stop_token_ids {}", json_text(Json(p.stop_token_ids)));
+  const std::string chat_template = chat.chat_template.value_or("");
+  std::error_code ignored;
+  text += fmt::format(" strict {} kv_cache_dtype {}", strict, defaults.kv_cache_dtype);
+  text += fmt::format(" chat {} system {} kwargs {} template {}", text_is_chat, json_text(system_message()), json_text(chat.kwargs()),
+                      std::filesystem::is_regular_file(chat_template, ignored) ? read_input(chat_template) : chat_template);
+  for (const LogitBias& bias : p.logit_bias) text += fmt::format(" bias {} {}", bias.id, bias.bias);
+  return text;
+}
+
+}  // namespace bolide
