@@ -82,7 +82,7 @@ struct CudaContext {
   int device = 0;
   int multiprocessors = 0;
   int compute_capability = 0;  // 90 for 9.0
-  bool dependent_launch = false;  // compute capability 9.0 and later: programmatic dependent launch, clusters
+  bool dependent_launch = false;  // compute capability 9.0 and later, and code for it: programmatic dependent launch, clusters, bulk copies
   int copy_pace = 0;              // clocks between KBs of weights that each multiprocessor asks for ahead of time, see kernels/row_product.cu
   cudaStream_t stream = nullptr;
   DType activations = DType::bf16;  // of q, attention output and MLP buffers; f32 keeps all arithmetic in float32

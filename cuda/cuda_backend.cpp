@@ -12,13 +12,14 @@
 #include "cuda/capture.h"
 #include "cuda/context.h"
 #include "cuda/cublaslt.h"
-#include "cuda/graph.h"
 #include "cuda/download.h"
+#include "cuda/graph.h"
 #include "cuda/kv_cache.h"
 #include "cuda/matrix.h"
 #include "cuda/memory.h"
 #include "cuda/norm_qkv_comparison.h"
 #include "cuda/nvml.h"
+#include "cuda/product.h"
 #include "cuda/read_bandwidth.h"
 #include "cuda/scratch.h"
 #include "cuda/step.h"
@@ -107,8 +108,8 @@ class CudaBackend final : public Backend {
   StepGraphs graphs_;
 };
 
-// Clocks in which one multiprocessor's share of the memory's nominal bandwidth brings a KB, and a little more: measured on an H100, where 80
-// are the share, 85 served decoding best (docs/performance.md).
+// Clocks in which one multiprocessor's share of the memory's nominal bandwidth brings a KB, and a little more: measured on an H100, where
+// 80 are the share, 85 served decoding best (docs/performance.md).
 int copy_pace(int device, int multiprocessors, const CudaSite& site) {
   int clock_khz = 0, memory_khz = 0, bus_bits = 0;
   check_cuda(cudaDeviceGetAttribute(&clock_khz, cudaDevAttrClockRate, device), "clock rate", site);
@@ -130,7 +131,7 @@ CudaBackend::CudaBackend(int device, DType activations) : uploader_(device) {
   memory_total_ = properties.totalGlobalMem;
   context_.multiprocessors = properties.multiProcessorCount;
   context_.compute_capability = 10 * properties.major + properties.minor;
-  context_.dependent_launch = properties.major >= 9;
+  context_.dependent_launch = properties.major >= 9 && row_product_compiled(site);
   context_.copy_pace = copy_pace(device, properties.multiProcessorCount, site);
   cublas_ = std::make_unique<CublasLt>(device);
   context_.cublas = cublas_.get();

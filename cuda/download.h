@@ -11,8 +11,8 @@ namespace bolide {
 
 class CudaDownload final : public Download {
  public:
-  // made_on: the stream on which the bytes are made; copied_on: the one that copies them. check: called when a copy is done, throws what the
-  // device has reported.
+  // made_on: the stream on which the bytes are made; copied_on: the one that copies them. check: called when a copy is done, throws what
+  // the device has reported.
   CudaDownload(cudaStream_t made_on, cudaStream_t copied_on, size_t bytes, std::function<void()> check);
   ~CudaDownload() override;
   CudaDownload(const CudaDownload&) = delete;

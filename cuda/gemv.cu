@@ -1,6 +1,7 @@
 // Products with few rows, bound by reading the weights: out[m, n] (+)= sum over k of x[m, k] * w[n, k] (+ bias[n]); with x given, or
 // x = rmsnorm of the residual stream made by each block for itself; with the outputs stored, added, or paired through a gated
 // activation: out[m, f] = activation(sum f + bias f) * (sum F + f + bias F + f).
+// bfloat16 weights on Hopper take kernels/row_product.cu instead; this file decides.
 //
 // Layouts: w [N, K padded] bf16, f16 or f32; x [M, K padded] bf16 or f32; out [M, >= N] f32, or [M, F] bf16 or f32 when gated.
 // Preconditions: rows of w and x start at multiples of 16 bytes and are padded with zeros to multiples of 8 elements.

@@ -5,7 +5,8 @@
 // rotates with element i + Dh / 2; q [T, H, Dh]; K, V as kv_cache.h says, slot = chunk * C + offset.
 // Preconditions: Dh even; 0 <= slot < chunks * C (a slot outside is reported as a fault and nothing is written).
 // Few rows: the product with the norm inside (gemv.cu) into f32 scratch [T, Q + 2 KV]; many rows: norm_operand, then the product. Then
-// the epilogue here, in which a warp makes one head of one row; a whole step of few rows leaves that to the attention kernel (step.cpp). Bytes moved: the matrix once, + per row D * 4 + (Q + 2 KV) * (8 + size).
+// the epilogue here, in which a warp makes one head of one row; a whole step of few rows leaves that to the attention kernel (step.cpp).
+// Bytes moved: the matrix once, + per row D * 4 + (Q + 2 KV) * (8 + size).
 #include "cuda/device/convert.cuh"
 #include "cuda/device/fault.cuh"
 #include "cuda/device/head.cuh"
@@ -72,14 +73,14 @@ QkvProduct cuda_qkv_product(CudaContext& context, const NormQkvArgs& args) {
     product(context, n, weight, context.scratch.product, stride, false, nullptr, rows, site);
     row_scale = n.row_scale;
   }
-  return {context.scratch.product, stride,    row_scale,     args.bias,  args.q_norm,  args.k_norm,
-          args.rope,               args.norm_eps, args.heads, args.kv_heads, args.head_dim};
+  return {context.scratch.product, stride,     row_scale,     args.bias,    args.q_norm, args.k_norm, args.rope,
+          args.norm_eps,           args.heads, args.kv_heads, args.head_dim};
 }
 
 void cuda_norm_qkv(CudaContext& context, const NormQkvArgs& args) {
   const CudaSite site{"norm_qkv", args.layer};
-  const EpilogueParameters p{cuda_qkv_product(context, args), args.q,         kv_view(*args.kv), args.layer,
-                             args.in->counts,                 args.in->slots, context.fault};
+  const EpilogueParameters p{
+      cuda_qkv_product(context, args), args.q, kv_view(*args.kv), args.layer, args.in->counts, args.in->slots, context.fault};
   const dim3 grid(context.capacity.tokens, (args.heads + 2 * args.kv_heads + kWarps - 1) / kWarps);
   with_activation_type(args.q.dtype, [&](auto q_tag) {
     with_type(p.kv.dtype, [&](auto kv_tag) {

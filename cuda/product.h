@@ -77,13 +77,16 @@ struct RowProduct {
   const float* bias;  // [N] or null
   float* out;         // [rows, N] f32
   int64_t out_stride;
-  bool accumulate;    // out += instead of out =
-  void* gated;        // [rows, N / 2] bf16: activation(gate) * up
+  bool accumulate;  // out += instead of out =
+  void* gated;      // [rows, N / 2] bf16: activation(gate) * up
   GatedActivation activation;
   const void* weight;
   int64_t weight_stride;
   const int32_t* count;
 };
+// Whether the code that this device runs was compiled for compute capability 9.0 or later; code for earlier ones lacks the kernel, and PTX
+// for them runs on later devices too.
+bool row_product_compiled(const CudaSite& site);
 bool row_product_fits(const CudaContext& context, const MatrixView& weight, const Rows& rows);
 void row_product(CudaContext& context, const RowProduct& product, const MatrixView& weight, const Rows& rows, const CudaSite& site);
 

@@ -109,17 +109,22 @@ __device__ RowTop part_top(const Row& r, int allowed, int part, int parts) {
   float top = -INFINITY;
   Best best{-INFINITY, INT_MAX};
   int nan_id = -1;
-  for_each_logit(r, [&](int i, float v) {
-    if (isnan(v)) nan_id = i;
-    top = fmaxf(top, v);
-    // A thread's ids rise, so the first of equals stays.
-    if (i < allowed && (v > best.value || best.id == INT_MAX)) best = {v, i};
-  }, part, parts);
+  for_each_logit(
+      r,
+      [&](int i, float v) {
+        if (isnan(v)) nan_id = i;
+        top = fmaxf(top, v);
+        // A thread's ids rise, so the first of equals stays.
+        if (i < allowed && (v > best.value || best.id == INT_MAX)) best = {v, i};
+      },
+      part, parts);
   return block_top({top, best, nan_id});
 }
 
 // A word of block `rank`'s record, as it lies there.
-__device__ inline int load_word(const int* local, int rank) { return __float_as_int(load_from_block(reinterpret_cast<const float*>(local), rank)); }
+__device__ inline int load_word(const int* local, int rank) {
+  return __float_as_int(load_from_block(reinterpret_cast<const float*>(local), rank));
+}
 __device__ inline Best best_of_block(const Best& local, int rank) {
   return {load_from_block(&local.value, rank), load_word(&local.id, rank)};
 }
@@ -259,16 +264,17 @@ __device__ Best part_draw(const Row& r, int count, float top, Value value, Keep 
   return block_best(best);
 }
 __device__ int draw(const Row& r, const Kept& kept, float top) {
-  const auto keep = [&](int i, float v) {
-    return holds(kept, ordered_bits(v), i) && (v == top || !(expf(v - top) < kept.minimum_weight));
-  };
-  return part_draw(r, r.vocab, top, [&](int i) { return tempered(r, i); }, keep, 0, 1).id;
+  const auto keep = [&](int i, float v) { return holds(kept, ordered_bits(v), i) && (v == top || !(expf(v - top) < kept.minimum_weight)); };
+  return part_draw(
+             r, r.vocab, top, [&](int i) { return tempered(r, i); }, keep, 0, 1)
+      .id;
 }
 // By the whole cluster, from logits that nothing modifies or filters.
 __device__ int draw_plain(const Row& r, int allowed, float top, int part, int parts) {
   __shared__ Best shared;
   const auto value = [&](int i) { return r.logits[i] / r.spec.temperature; };
-  Best best = part_draw(r, allowed, top, value, [](int, float) { return true; }, part, parts);
+  Best best = part_draw(
+      r, allowed, top, value, [](int, float) { return true; }, part, parts);
   if (parts == 1) return best.id;
   if (threadIdx.x == 0) shared = best;
   cluster_barrier();

@@ -5,8 +5,8 @@
 
 namespace bolide {
 
-// Enqueues the step's kernels. Steps of few rows join norm_qkv and attention of a layer: the attention kernel makes the heads of the product.
-// Results are bit for bit those of the ops one by one.
+// Enqueues the step's kernels. Steps of few rows join norm_qkv and attention of a layer: the attention kernel makes the heads of the
+// product. Results are bit for bit those of the ops one by one.
 void enqueue_step(CudaContext& context, const Step& step);
 
 }  // namespace bolide

@@ -1,8 +1,8 @@
-// Attention of single rows on the tensor cores, for bfloat16 and head sizes 64 and 128: the path of decoding. Same split of the KV length over
-// blocks as attention_decode.cu, which takes what this kernel does not.
+// Attention of single rows on the tensor cores, for bfloat16 and head sizes 64 and 128: the path of decoding. Same split of the KV length
+// over blocks as attention_decode.cu, which takes what this kernel does not.
 //
-// Grid [Hkv, splits, rows], so that blocks with work come first. A row that sees n positions uses ceil(n / 128) of the splits, at most all; a block walks its share of positions
-// for all query heads of a kv head. A warp takes 16 positions at a time:
+// Grid [Hkv, splits, rows], so that blocks with work come first. A row that sees n positions uses ceil(n / 128) of the splits, at most all;
+// a block walks its share of positions for all query heads of a kv head. A warp takes 16 positions at a time:
 //   scores [heads, 16] = q [heads, Dh] K^T   mma.m16n8k16, A = q (heads in the upper half), B = K as it lies in memory
 //   out^T [Dh, heads] += V^T P^T             the same, A = V^T (pairs of positions put together by byte permutation), B = P
 // so that the scores' accumulators are P's fragments (Dao, "FlashAttention-2", arXiv:2307.08691) and one reading of K and V serves up to
@@ -35,9 +35,9 @@ namespace {
 using bf16 = __nv_bfloat16;
 
 constexpr int kWarps = 8, kThreads = kWarps * 32;
-constexpr int kTile = 16;                        // positions a warp takes at a time
-constexpr int kBlockTile = kWarps * kTile;       // and a block
-constexpr int kMaxHeads = 8;                     // query heads of a kv head
+constexpr int kTile = 16;                   // positions a warp takes at a time
+constexpr int kBlockTile = kWarps * kTile;  // and a block
+constexpr int kMaxHeads = 8;                // query heads of a kv head
 constexpr unsigned kAll = 0xffffffffu;
 
 struct RowsParameters {
@@ -115,8 +115,8 @@ struct RowsBlock {
   RowPlace r;
   int begin = 0, end = 0;  // of the block's share; begin a multiple of kTile, so that a tile lies within a chunk
   const int32_t* chunks = nullptr;
-  uint4 k[2][kSteps];      // position g of the tile's lower and upper 8, dims 32 s + 8 t ..
-  uint4 v[kHalves][4];     // positions 2 t, 2 t + 1, 8 + 2 t, 9 + 2 t, dims 64 h + 8 g ..
+  uint4 k[2][kSteps];             // position g of the tile's lower and upper 8, dims 32 s + 8 t ..
+  uint4 v[kHalves][4];            // positions 2 t, 2 t + 1, 8 + 2 t, 9 + 2 t, dims 64 h + 8 g ..
   float o[kHalves][4][4] = {};    // dims 64 h + 8 g + j and + 4, heads 2 t and 2 t + 1
   float m = -INFINITY, l = 0.0f;  // of head g; l over this lane's positions
 
@@ -191,7 +191,8 @@ struct RowsBlock {
     }
   }
   __device__ void stage_q() const {
-    const uint4* from = reinterpret_cast<const uint4*>(static_cast<const bf16*>(a.q) + (static_cast<int64_t>(r.row) * a.heads + kv_head * group) * kDh);
+    const uint4* from =
+        reinterpret_cast<const uint4*>(static_cast<const bf16*>(a.q) + (static_cast<int64_t>(r.row) * a.heads + kv_head * group) * kDh);
     for (int i = threadIdx.x; i < group * kDh / 8; i += kThreads) reinterpret_cast<uint4*>(shared.q)[i] = from[i];
   }
 
@@ -327,7 +328,8 @@ __device__ void RowsBlock<kDh>::run() {
   const int warps = min(kWarps, (end - begin + kTile - 1) / kTile);
   for (int i = threadIdx.x; i < group * kDh; i += kThreads) {
     const int head = i / kDh, d = i % kDh;
-    const Merged all = merge(warps, [&](int w) { return shared.ml[w * group + head]; }, [&](int w) { return shared.o[(w * group + head) * kDh + d]; });
+    const Merged all = merge(
+        warps, [&](int w) { return shared.ml[w * group + head]; }, [&](int w) { return shared.o[(w * group + head) * kDh + d]; });
     if (splits == 1) {
       store_output(head, d, all.o / all.l);
     } else {

@@ -29,8 +29,8 @@ namespace bolide {
 namespace {
 
 constexpr int kWarps = 8, kThreads = kWarps * 32;  // that multiply; one more warp brings the weights
-constexpr int kStep = 32;     // columns of k that a warp takes at a time
-constexpr int kMaxRows = 8;   // of a fragment
+constexpr int kStep = 32;                          // columns of k that a warp takes at a time
+constexpr int kMaxRows = 8;                        // of a fragment
 constexpr int kMaxStages = 8;
 static_assert(kMaxRows == kFewRows);
 
@@ -39,11 +39,11 @@ __host__ __device__ constexpr int shared_stride(int columns) { return (columns *
 
 struct Parameters {
   RowProduct a;
-  int32_t n, k, groups;    // outputs (gated: F), columns of w, groups of outputs
-  int32_t slice, slices;   // columns of a slice, slices of k
-  int32_t stages;          // slices in shared memory at a time
+  int32_t n, k, groups;   // outputs (gated: F), columns of w, groups of outputs
+  int32_t slice, slices;  // columns of a slice, slices of k
+  int32_t stages;         // slices in shared memory at a time
   int32_t row_capacity;
-  int32_t pace;            // clocks from one KB to the next
+  int32_t pace;  // clocks from one KB to the next
   DeviceFault* fault;
 };
 
@@ -58,8 +58,8 @@ __device__ inline void multiply(float (&c)[4], const uint4& a, const uint2& b) {
       : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
 }
 
-// Shared memory of a block: weights [stages][kOctets * 8 rows], a [row_capacity], the warps' sums [kWarps][row_capacity][kOctets * 8], sums of
-// squares [kMaxRows][kWarps], barriers [2][kMaxStages].
+// Shared memory of a block: weights [stages][kOctets * 8 rows], a [row_capacity], the warps' sums [kWarps][row_capacity][kOctets * 8], sums
+// of squares [kMaxRows][kWarps], barriers [2][kMaxStages].
 struct Shared {
   char *weights, *rows;
   float *partial, *squares;
@@ -83,8 +83,8 @@ struct Shared {
 // kWide: more than 4 rows.
 template <int kOctets, bool kGated, bool kNorm, bool kWide>
 struct RowProductBlock {
-  static constexpr int kOutputs = kOctets * 8;                       // sums of a group; gated: gates, then as many ups
-  static constexpr int kStored = kGated ? kOutputs / 2 : kOutputs;   // outputs of a group
+  static constexpr int kOutputs = kOctets * 8;                      // sums of a group; gated: gates, then as many ups
+  static constexpr int kStored = kGated ? kOutputs / 2 : kOutputs;  // outputs of a group
 
   const Parameters& p;
   const Shared s;
@@ -105,7 +105,8 @@ struct RowProductBlock {
         wait(s.empty[stage], parity, p.fault);
         const uint32_t bytes = min(p.slice, p.k - first_column) * 2;
         arrive_expecting(s.full[stage], bytes * present * (kGated ? 2 : 1));
-        const auto* from = static_cast<const __nv_bfloat16*>(p.a.weight) + static_cast<int64_t>(group) * kStored * p.a.weight_stride + first_column;
+        const auto* from =
+            static_cast<const __nv_bfloat16*>(p.a.weight) + static_cast<int64_t>(group) * kStored * p.a.weight_stride + first_column;
         char* to = s.weights + stage * s.stage_bytes;
         const int gap = static_cast<int>(bytes * p.pace) >> 10;
         for (int i = 0; i < present; ++i) {
@@ -114,8 +115,8 @@ struct RowProductBlock {
             while (clock64() < due) {
             }
             due = max(due + gap, clock64());
-            copy_bytes(to + (i + half * kStored) * s.weight_stride, from + (i + static_cast<int64_t>(half) * p.n) * p.a.weight_stride, bytes,
-                       s.full[stage]);
+            copy_bytes(to + (i + half * kStored) * s.weight_stride, from + (i + static_cast<int64_t>(half) * p.n) * p.a.weight_stride,
+                       bytes, s.full[stage]);
           }
         }
         if (++stage == p.stages) stage = 0, parity ^= 1;
@@ -342,19 +343,25 @@ void launch_octets(CudaContext& context, Parameters p, const CudaSite& site) {
     constexpr int k = decltype(tag)::value;
     if (chosen != k) return;
     const auto kernel = p.row_capacity > 4 ? row_product_kernel<k, kGated, kNorm, true> : row_product_kernel<k, kGated, kNorm, false>;
-    launch_with({context.dependent_launch}, site, kernel, dim3(std::min(p.groups, at_once ? sms : 2 * sms)), dim3(kThreads + 32), kBlockBytes,
-                context.stream, p);
+    launch_with({context.dependent_launch}, site, kernel, dim3(std::min(p.groups, at_once ? sms : 2 * sms)), dim3(kThreads + 32),
+                kBlockBytes, context.stream, p);
   };
   (run(std::integral_constant<int, kCandidates>{}), ...);
 }
 
 }  // namespace
 
+bool row_product_compiled(const CudaSite& site) {
+  cudaFuncAttributes attributes{};
+  check_cuda(cudaFuncGetAttributes(&attributes, row_product_kernel<1, false, false, false>), "kernel attributes", site);
+  return attributes.ptxVersion >= 90;
+}
+
 bool row_product_fits(const CudaContext& context, const MatrixView& weight, const Rows& rows) {
   constexpr int64_t kMaxRowBytes = 64 * 1024;  // of shared memory
   return context.dependent_launch && rows.capacity <= kMaxRows && context.activations == DType::bf16 && weight.dtype == DType::bf16 &&
-         weight.columns % 8 == 0 && weight.columns == weight.stride && shared_stride(static_cast<int>(weight.columns)) * rows.capacity <= kMaxRowBytes &&
-         weight.rows < (int64_t{1} << 31) - 64;
+         weight.columns % 8 == 0 && weight.columns == weight.stride &&
+         shared_stride(static_cast<int>(weight.columns)) * rows.capacity <= kMaxRowBytes && weight.rows < (int64_t{1} << 31) - 64;
 }
 
 void row_product(CudaContext& context, const RowProduct& product, const MatrixView& weight, const Rows& rows, const CudaSite& site) {

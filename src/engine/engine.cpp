@@ -59,8 +59,8 @@ class EngineImpl final : public Engine {
   std::vector<SequenceId> to_end_;  // at the beginning of the next step
   SequenceId next_id_ = 1;
   bool stepping_ = false;
-  std::exception_ptr error_;   // first of this step
-  std::exception_ptr broken_;  // a step that the executor could not finish
+  std::exception_ptr error_;               // first of this step
+  std::exception_ptr broken_;              // a step that the executor could not finish
   Flight flight_, next_flight_, landing_;  // flight_ was launched first; without work: none
   // Kept between steps for their capacity.
   Batch batch_;

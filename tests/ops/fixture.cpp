@@ -211,9 +211,11 @@ TestStep::TestStep(Backend& backend, const std::vector<TestSequence>& sequences,
               static_cast<int32_t>(chunk_ids.size()),
               static_cast<int32_t>(seen.size()),
               static_cast<int32_t>(biases.size())};
+  // Arrays have room for the step's capacity, which a test may state larger than the rows it has.
+  constexpr size_t kSpare = 64;
   const auto put = [&](const auto& values) {
     using T = typename std::decay_t<decltype(values)>::value_type;
-    memory_.push_back(backend.alloc(std::max<size_t>(1, values.size()) * sizeof(T)));
+    memory_.push_back(backend.alloc((values.size() + kSpare) * sizeof(T)));
     if (!values.empty()) backend.upload(memory_.back()->data(), values.data(), values.size() * sizeof(T));
     return static_cast<T*>(memory_.back()->data());
   };
