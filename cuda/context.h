@@ -15,6 +15,7 @@
 namespace bolide {
 
 class CublasLt;
+class DecodeSteps;
 
 // Steps of at most this many rows take the memory-bound product kernel (gemv.cu), longer ones cuBLASLt.
 constexpr int kFewRows = 8;
@@ -55,10 +56,10 @@ struct QkvProduct {
 
 // Faults that only the device can see. Kernels write the first one into host-mapped memory; Backend::sync and download throw it.
 struct DeviceFault {
-  enum Code : int32_t { none, nan_logits, infinite_logits, nothing_to_draw, bad_token, bad_slot, stalled };
+  enum Code : int32_t { none, nan_logits, infinite_logits, nothing_to_draw, bad_token, bad_slot, stalled, decode_stalled };
   int32_t code;
   int32_t row;
-  int32_t value;  // the offending id or slot; of stalled, block (row) and thread
+  int32_t value;  // the offending id or slot; of stalled, block (row) and thread; of decode_stalled, block and layer << 8 | phase
 };
 
 // Scratch memory of the ops, grown by reserve() only, so that its addresses hold as long as a captured step lives.
@@ -90,6 +91,7 @@ struct CudaContext {
   CudaScratch scratch;
   DeviceFault* fault = nullptr;  // host-mapped
   CublasLt* cublas = nullptr;
+  DecodeSteps* decode = nullptr;  // null: every step is run op by op
 };
 
 void cuda_embed(CudaContext& context, const EmbedArgs& args);
@@ -101,7 +103,8 @@ void cuda_attention(CudaContext& context, const AttentionArgs& args, const QkvPr
 void cuda_project_add(CudaContext& context, const ProjectAddArgs& args);
 void cuda_norm_gate_up(CudaContext& context, const NormGateUpArgs& args);
 void cuda_logits(CudaContext& context, const LogitsArgs& args);
-void cuda_sample(CudaContext& context, const SampleArgs& args);
+// drawn: null, or where a kernel in front has said (not 0) that the token of the one row stands already.
+void cuda_sample(CudaContext& context, const SampleArgs& args, const int32_t* drawn = nullptr);
 
 // Scratch that attention needs for a capacity (attention.cu).
 struct AttentionScratch {

@@ -3,7 +3,9 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -12,6 +14,7 @@
 #include "cuda/capture.h"
 #include "cuda/context.h"
 #include "cuda/cublaslt.h"
+#include "cuda/decode/decode_step.h"
 #include "cuda/download.h"
 #include "cuda/graph.h"
 #include "cuda/kv_cache.h"
@@ -78,6 +81,7 @@ class CudaBackend final : public Backend {
   double measure_read_bandwidth() override { return measure_cuda_read_bandwidth(use()); }
   DeviceState state() override { return nvml_device_state(context_.device); }
   std::vector<OpTime> time_ops(const Step& step, int32_t repetitions) override;
+  StepForm step_form(const Step& step, int32_t repetitions) override;
   NormQkvComparison compare_norm_qkv(const NormQkvShape& shape) override;
 
  private:
@@ -105,6 +109,7 @@ class CudaBackend final : public Backend {
   Uploader uploader_;
   std::unique_ptr<CudaBuffer> operand_, row_scale_, product_, widened_, attention_, arrivals_, sampling_;
   size_t row_scale_bytes_ = 0;
+  DecodeSteps decode_;
   StepGraphs graphs_;
 };
 
@@ -120,7 +125,7 @@ int copy_pace(int device, int multiprocessors, const CudaSite& site) {
   return static_cast<int>(1.06 * 1024 * multiprocessors * 1e3 * clock_khz / bytes_per_second);
 }
 
-CudaBackend::CudaBackend(int device, DType activations) : uploader_(device) {
+CudaBackend::CudaBackend(int device, DType activations) : uploader_(device), decode_(device) {
   const CudaSite site{"start"};
   context_.device = device;
   context_.activations = activations;
@@ -133,6 +138,9 @@ CudaBackend::CudaBackend(int device, DType activations) : uploader_(device) {
   context_.compute_capability = 10 * properties.major + properties.minor;
   context_.dependent_launch = properties.major >= 9 && row_product_compiled(site);
   context_.copy_pace = copy_pace(device, properties.multiProcessorCount, site);
+  // The way around the decode kernel, to compare with.
+  const char* wanted = std::getenv("BOLIDE_DECODE_KERNEL");
+  if (!wanted || std::string_view(wanted) != "0") context_.decode = &decode_;
   cublas_ = std::make_unique<CublasLt>(device);
   context_.cublas = cublas_.get();
   check_cuda(cudaStreamCreateWithFlags(&context_.stream, cudaStreamNonBlocking), "stream", site);
@@ -230,6 +238,11 @@ void CudaBackend::throw_fault() {
           fmt::format("sample: penalties and biases leave no token to draw in logits row {}. Check --logit-bias and the penalties", row));
     case DeviceFault::bad_token:
       throw_contract(fmt::format("token id {} of row {} is outside the vocabulary", value, row).c_str(), {"embed"});
+    case DeviceFault::decode_stalled:
+      throw_contract(fmt::format("the decode kernel waited in vain (block {}, layer {}, {})", row, value >> 8,
+                                 decode::kPhaseNames[static_cast<size_t>(std::min(value & 255, decode::kPhases + 1))])
+                         .c_str(),
+                     {"step"});
     case DeviceFault::stalled:
       throw_contract(fmt::format("a kernel waited in vain (block {}, thread {})", row, value).c_str(), {"step"});
     default:
@@ -240,6 +253,7 @@ void CudaBackend::throw_fault() {
 std::unique_ptr<Matrix> CudaBackend::prepare(std::span<const TensorView> stacked_rows) {
   select();
   graphs_.clear();
+  decode_.clear();
   return std::make_unique<CudaMatrix>(stacked_rows, context_.device, *staging_, uploader_);
 }
 
@@ -301,13 +315,21 @@ void CudaBackend::reserve(const StepCapacity& capacity, const ModelDims& dims) {
 }
 
 size_t CudaBackend::scratch_bytes(const StepCapacity& capacity, const ModelDims& dims) const {
-  return scratch_sizes(capacity, dims, context_.multiprocessors).total();
+  return scratch_sizes(capacity, dims, context_.multiprocessors).total() + DecodeSteps::memory_bytes();
 }
 
 std::vector<OpTime> CudaBackend::time_ops(const Step& step, int32_t repetitions) {
   use();
   const CapacityOfStep scope(context_.capacity, step.capacity);
   return time_pieces(context_.stream, step.ops.size(), repetitions, [&](size_t i) { run_op_at(step, i); });
+}
+
+StepForm CudaBackend::step_form(const Step& step, int32_t repetitions) {
+  use();
+  const CapacityOfStep scope(context_.capacity, step.capacity);
+  const std::string obstacle = context_.decode ? decode_.why_not(context_, step) : "is switched off";
+  if (!obstacle.empty()) return {fmt::format("a graph of kernels, one after another (the decode kernel {})", obstacle), {}};
+  return {step.plain_sampling ? "one kernel" : "one kernel, and one more for sampling", decode_.phases(context_, step, repetitions)};
 }
 
 NormQkvComparison CudaBackend::compare_norm_qkv(const NormQkvShape& shape) {

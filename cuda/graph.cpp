@@ -21,6 +21,7 @@ void append(std::vector<unsigned char>& key, const T& value) {
 std::vector<unsigned char> StepGraphs::key_of(const Step& step) {
   std::vector<unsigned char> key;
   append(key, step.capacity);
+  append(key, step.plain_sampling);
   const StepInputs* inputs = nullptr;
   for (const Op& op : step.ops) {
     append(key, op.index());

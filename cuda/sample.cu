@@ -310,7 +310,7 @@ __device__ int choose(const Row& r, const StepInputs& in, int row, int allowed, 
   return draw(r, filter(r, top, s), top);
 }
 
-__global__ void __launch_bounds__(kThreads) sample_kernel(SampleArgs a, StepInputs in, float* scratch, DeviceFault* fault) {
+__global__ void __launch_bounds__(kThreads) sample_kernel(SampleArgs a, StepInputs in, float* scratch, const int32_t* drawn, DeviceFault* fault) {
   extern __shared__ unsigned char shared[];
   SelectShared& s = *reinterpret_cast<SelectShared*>(shared);
   const int row = blockIdx.y, part = blockIdx.x, parts = gridDim.x;
@@ -320,7 +320,7 @@ __global__ void __launch_bounds__(kThreads) sample_kernel(SampleArgs a, StepInpu
   const SamplingSpec& spec = r.spec;
   const int allowed = spec.allowed_vocab > 0 ? min(spec.allowed_vocab, r.vocab) : r.vocab;
   wait_for_previous();
-  if (!present) return;
+  if (!present || (drawn && *drawn != 0)) return;
   const RowTop top = row_top(r, allowed, part, parts);
   const bool broken = top.nan_id >= 0 || isinf(top.value);
 
@@ -352,14 +352,14 @@ __global__ void __launch_bounds__(kThreads) sample_kernel(SampleArgs a, StepInpu
 
 }  // namespace
 
-void cuda_sample(CudaContext& context, const SampleArgs& args) {
+void cuda_sample(CudaContext& context, const SampleArgs& args, const int32_t* drawn) {
   const CudaSite site{"sample"};
   if (context.capacity.logit_rows == 0) return;
   const size_t needed = static_cast<size_t>(context.capacity.logit_rows) * args.vocab * sizeof(float);
   require_contract(needed <= context.scratch.sampling_bytes, "reserve() was not called for this many rows", site);
   const int cluster = context.dependent_launch ? kMaxCluster : 1;
   launch_with({context.dependent_launch, cluster}, site, sample_kernel, dim3(cluster, context.capacity.logit_rows), dim3(kThreads),
-              sizeof(SelectShared), context.stream, args, *args.in, context.scratch.sampling, context.fault);
+              sizeof(SelectShared), context.stream, args, *args.in, context.scratch.sampling, drawn, context.fault);
 }
 
 }  // namespace bolide

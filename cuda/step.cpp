@@ -1,5 +1,7 @@
 #include "cuda/step.h"
 
+#include "cuda/decode/decode_step.h"
+
 namespace bolide {
 namespace {
 
@@ -20,6 +22,7 @@ void run(CudaContext& context, const Op& op) {
 }  // namespace
 
 void enqueue_step(CudaContext& context, const Step& step) {
+  if (context.decode && context.decode->enqueue(context, step)) return;
   for (size_t i = 0; i < step.ops.size(); ++i) {
     const auto* qkv = std::get_if<NormQkvArgs>(&step.ops[i]);
     const auto* attention = i + 1 < step.ops.size() ? std::get_if<AttentionArgs>(&step.ops[i + 1]) : nullptr;

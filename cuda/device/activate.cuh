@@ -5,16 +5,13 @@
 
 namespace bolide {
 
+__device__ inline float activate_gelu(GatedActivation activation, float v) {
+  const float bend = activation == GatedActivation::gelu_tanh ? tanhf(0.7978845608028654f * (v + 0.044715f * v * v * v))
+                                                              : erff(v * 0.7071067811865476f);
+  return 0.5f * v * (1.0f + bend);
+}
 __device__ inline float activate(GatedActivation activation, float v) {
-  switch (activation) {
-    case GatedActivation::silu:
-      return v / (1.0f + expf(-v));
-    case GatedActivation::gelu_tanh:
-      return 0.5f * v * (1.0f + tanhf(0.7978845608028654f * (v + 0.044715f * v * v * v)));
-    case GatedActivation::gelu_erf:
-      return 0.5f * v * (1.0f + erff(v * 0.7071067811865476f));
-  }
-  return nanf("");
+  return activation == GatedActivation::silu ? v / (1.0f + expf(-v)) : activate_gelu(activation, v);
 }
 
 }  // namespace bolide

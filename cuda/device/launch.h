@@ -14,6 +14,7 @@ struct LaunchOptions {
   // The kernel keeps the rules of device/dependent.cuh and may start before the kernels in front of it have ended.
   bool dependent = false;
   int cluster = 1;  // blocks along x that share their shared memory; divides grid.x. More than 1 needs compute capability 9.0
+  bool cooperative = false;  // all blocks are resident at once, or the launch fails
 };
 
 template <class... Parameters, class... Arguments>
@@ -32,7 +33,7 @@ void launch_with(const LaunchOptions& options, const CudaSite& site, void (*kern
                                     cudaSharedmemCarveoutMaxShared),
                "shared memory carveout", site);
   }
-  cudaLaunchAttribute attributes[2] = {};
+  cudaLaunchAttribute attributes[3] = {};
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = block;
@@ -43,6 +44,11 @@ void launch_with(const LaunchOptions& options, const CudaSite& site, void (*kern
     cudaLaunchAttribute& attribute = attributes[config.numAttrs++];
     attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attribute.val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (options.cooperative) {
+    cudaLaunchAttribute& attribute = attributes[config.numAttrs++];
+    attribute.id = cudaLaunchAttributeCooperative;
+    attribute.val.cooperative = 1;
   }
   if (options.cluster > 1) {
     cudaLaunchAttribute& attribute = attributes[config.numAttrs++];

@@ -27,7 +27,8 @@ if(BOLIDE_HAS_CUDA)
   set(CMAKE_CUDA_STANDARD 17)
   set(CMAKE_CUDA_STANDARD_REQUIRED ON)
   file(GLOB cuda_sources CONFIGURE_DEPENDS
-    ${CMAKE_SOURCE_DIR}/cuda/*.cu ${CMAKE_SOURCE_DIR}/cuda/*.cpp ${CMAKE_SOURCE_DIR}/cuda/kernels/*.cu)
+    ${CMAKE_SOURCE_DIR}/cuda/*.cu ${CMAKE_SOURCE_DIR}/cuda/*.cpp ${CMAKE_SOURCE_DIR}/cuda/kernels/*.cu
+    ${CMAKE_SOURCE_DIR}/cuda/decode/*.cu ${CMAKE_SOURCE_DIR}/cuda/decode/*.cpp)
   add_library(bolide_cuda STATIC ${cuda_sources})
   target_link_libraries(bolide_cuda PUBLIC bolide_backend PRIVATE CUDA::cudart_static)
   string(REPLACE ";" "," cuda_architectures "${CMAKE_CUDA_ARCHITECTURES}")

@@ -83,6 +83,19 @@ struct OpTime {
   int32_t kernels = 0;
 };
 
+// Where one kernel that runs a whole step spends its time: a phase's share of each block's time, meaned over the blocks, in seconds a step.
+struct PhaseTime {
+  std::string name;       // "QKV product"
+  double waiting = 0;     // for results of other blocks
+  double loading = 0;     // of weights from shared memory to registers, and for their arrival there
+  double computing = 0;
+};
+// How a step runs as a whole.
+struct StepForm {
+  std::string text;               // "one kernel", "40 kernels in a graph (the decode kernel takes one row)"; empty: op by op
+  std::vector<PhaseTime> phases;  // of one kernel; empty where there is no such thing
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -135,6 +148,9 @@ class Backend {
   // Marks keep neighbouring ops from overlapping, so that the sum exceeds what run_step takes. Here: by the host's clock, with a sync
   // after each op. Results of the step are as after run_step.
   virtual std::vector<OpTime> time_ops(const Step& step, int32_t repetitions);
+
+  // How run_step runs the step, with phases measured over `repetitions` runs where one kernel does it. Results are as after run_step.
+  virtual StepForm step_form(const Step&, int32_t) { return {}; }
 
   // Measures norm_qkv against its parts run one after the other (backend/op_comparison.h). Here: UsageError, as there is no library
   // product to compare with.

@@ -194,12 +194,17 @@ struct SampleArgs {
   int32_t vocab;
 };
 
+constexpr float kPlainTemperature = 1e-3f;
+
 using Op = std::variant<EmbedArgs, NormQkvArgs, AttentionArgs, ProjectAddArgs, NormGateUpArgs, LogitsArgs, SampleArgs>;
 
 // A forward pass: built once per model and capacity, run as often as wanted with other inputs behind the same pointers.
 struct Step {
   std::vector<Op> ops;
   StepCapacity capacity;
+  // What is known of a run's inputs on the host: every row draws a token that nothing but a temperature (0, or at least kPlainTemperature)
+  // shapes, and no log-probabilities are asked for.
+  bool plain_sampling = false;
 };
 
 }  // namespace bolide

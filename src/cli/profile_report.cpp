@@ -52,6 +52,28 @@ Json op_json(const OpProfile& op, const ProfiledStep& step) {
   return json;
 }
 
+// How the step as it runs is made up.
+std::string form_text(const StepProfile& p) {
+  std::string text;
+  if (!p.form.text.empty()) text += fmt::format("The step runs as {}.\n\n", p.form.text);
+  if (p.form.phases.empty()) return text;
+  text +=
+      "| phase of the kernel | waiting for other blocks, µs | loading weights | computing | all | share |\n"
+      "|---|---:|---:|---:|---:|---:|\n";
+  const auto row = [&](const std::string& name, double waiting, double loading, double computing) {
+    const double all = waiting + loading + computing;
+    text += fmt::format("| {} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | {:.1f} % |\n", name, 1e6 * waiting, 1e6 * loading, 1e6 * computing,
+                        1e6 * all, 100 * all / p.step_seconds);
+  };
+  PhaseTime sum;
+  for (const PhaseTime& phase : p.form.phases) {
+    row(phase.name, phase.waiting, phase.loading, phase.computing);
+    sum.waiting += phase.waiting, sum.loading += phase.loading, sum.computing += phase.computing;
+  }
+  row("all phases", sum.waiting, sum.loading, sum.computing);
+  return text + "\n";
+}
+
 }  // namespace
 
 std::string ProfiledStep::label() const {
@@ -77,6 +99,7 @@ std::string profile_table(const ProfileContext& context, const ProfiledStep& ste
                       rate_columns(p.traffic, p.ops_seconds, step.bandwidth));
   text += fmt::format("| the step as it runs | | | | {:.1f} | {:.1f} % | {} |\n\n", 1e6 * p.step_seconds,
                       100 * p.step_seconds / p.ops_seconds, rate_columns(p.traffic, p.step_seconds, step.bandwidth));
+  text += form_text(p);
   const ReadBandwidth& b = step.bandwidth;
   if (b.known()) {
     text +=
@@ -125,6 +148,14 @@ Json profile_record(const ProfileContext& context, const ProfiledStep& step) {
               {"read_bandwidth_measured", only_known(b.measured)}};
   record.update(rates_json(p.traffic, p.step_seconds, b));
   record["ops"] = std::move(ops);
+  record["runs_as"] = p.form.text.empty() ? Json() : Json(p.form.text);
+  Json phases = Json::array();
+  for (const PhaseTime& phase : p.form.phases)
+    phases.push_back({{"phase", phase.name},
+                      {"waiting_us", 1e6 * phase.waiting},
+                      {"loading_us", 1e6 * phase.loading},
+                      {"computing_us", 1e6 * phase.computing}});
+  record["phases"] = std::move(phases);
   add_device_state(record, step.before, step.after);
   return record;
 }

@@ -69,6 +69,14 @@ void check_batch(const Batch& batch, const ExecutorOptions& options, int32_t voc
   for (const LogitBias& bias : batch.biases) BOLIDE_CHECK(known(bias.id));
 }
 
+// See Step::plain_sampling.
+bool samples_plainly(const Batch& batch, int32_t vocab) {
+  return batch.seen.empty() && batch.biases.empty() && std::all_of(batch.sampling.begin(), batch.sampling.end(), [&](const SamplingSpec& s) {
+           const bool filtered = (s.top_k > 0 && s.top_k < vocab) || s.top_p < 1.0f || s.min_p > 0.0f;
+           return s.target < 0 && s.top_logprobs < 0 && (!(s.temperature > 0.0f) || (s.temperature >= kPlainTemperature && !filtered));
+         });
+}
+
 // Capacities that steps are built for, smallest first: powers of two up to the whole. A backend's launch geometry (and captured graph)
 // follows a step's capacity, so that a step of one row should not be launched for hundreds.
 std::vector<StepCapacity> capacity_buckets(const StepCapacity& whole) {
@@ -130,15 +138,17 @@ struct Executor::State {
   // Bytes of the host image that the batch takes.
   size_t fill_staging(const Batch& batch);
   // The step of the smallest bucket that holds the batch.
-  static const Step& step_for(const Batch& batch, const std::vector<Step>& steps);
+  static Step& step_for(const Batch& batch, std::vector<Step>& steps, int32_t vocab);
 };
 
-const Step& Executor::State::step_for(const Batch& batch, const std::vector<Step>& steps) {
+Step& Executor::State::step_for(const Batch& batch, std::vector<Step>& steps, int32_t vocab) {
   const auto fits = [&](const Step& step) {
     return batch.tokens() <= step.capacity.tokens && batch.sequences() <= step.capacity.sequences &&
            batch.logit_row_count() <= step.capacity.logit_rows;
   };
-  return *std::find_if(steps.begin(), steps.end() - 1, fits);  // the last one holds every batch that was checked
+  Step& step = *std::find_if(steps.begin(), steps.end() - 1, fits);  // the last one holds every batch that was checked
+  step.plain_sampling = samples_plainly(batch, vocab);
+  return step;
 }
 
 void Executor::State::place_activations() {
@@ -229,7 +239,7 @@ void Executor::submit(const Batch& batch) {
   // The step that used this place last has been waited for, so nothing reads what is written here.
   State::Place& place = s.next_place();
   s.backend.upload_ahead(place.input_block->data(), s.staging.get(), s.fill_staging(batch));
-  s.backend.run_step(State::step_for(batch, place.steps));
+  s.backend.run_step(State::step_for(batch, place.steps, s.config.vocab));
   s.rows = place.rows = batch.logit_row_count();
   place.download->start(place.sampled, static_cast<size_t>(s.rows) * sizeof(SampledToken));
   ++s.submitted;
@@ -267,7 +277,7 @@ StepProfile Executor::profile(const Batch& batch, int32_t repetitions) {
   check_batch(batch, s.options, s.config.vocab, 0);
   State::Place& place = s.next_place();
   s.backend.upload(place.input_block->data(), s.staging.get(), s.fill_staging(batch));
-  const Step& step = State::step_for(batch, place.steps);
+  const Step& step = State::step_for(batch, place.steps, s.config.vocab);
   std::vector<double> whole;
   const auto run_whole = [&](int32_t times) {
     for (int32_t i = 0; i < times; ++i) {
@@ -284,7 +294,9 @@ StepProfile Executor::profile(const Batch& batch, int32_t repetitions) {
   run_whole((repetitions + 1) / 2);
   const std::vector<OpTime> times = s.backend.time_ops(step, repetitions);
   run_whole(repetitions / 2);
-  return step_profile(step, shape_of(batch), times, whole);
+  StepProfile profile = step_profile(step, shape_of(batch), times, whole);
+  profile.form = s.backend.step_form(step, repetitions);
+  return profile;
 }
 
 std::vector<std::vector<float>> Executor::trace(const Batch& batch) {

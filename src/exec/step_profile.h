@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/backend.h"
 #include "backend/traffic.h"
 #include "exec/batch.h"
 
@@ -27,6 +28,7 @@ struct StepProfile {
   double ops_seconds = 0;      // sum of `ops`
   int32_t kernels = 0;
   OpTraffic traffic;  // of the step
+  StepForm form;      // how the backend ran the whole steps
 };
 
 StepShape shape_of(const Batch& batch);

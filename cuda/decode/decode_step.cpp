@@ -1,0 +1,201 @@
+#include "cuda/decode/decode_step.h"
+
+#include <cstring>
+
+#include "core/error.h"
+
+namespace bolide {
+namespace {
+
+using decode::CompiledShape;
+using decode::Layer;
+
+template <class Args>
+const Args* op_at(const Step& step, size_t i) {
+  return i < step.ops.size() ? std::get_if<Args>(&step.ops[i]) : nullptr;
+}
+
+// The ops of a step in the order that the forward pass has, or null pointers.
+struct Pattern {
+  const EmbedArgs* embed = nullptr;
+  const LogitsArgs* logits = nullptr;
+  const SampleArgs* sample = nullptr;
+  size_t layers = 0;
+  bool complete = false;
+
+  explicit Pattern(const Step& step) {
+    if (step.ops.size() < 8 || (step.ops.size() - 3) % 5 != 0) return;
+    layers = (step.ops.size() - 3) / 5;
+    embed = op_at<EmbedArgs>(step, 0);
+    logits = op_at<LogitsArgs>(step, step.ops.size() - 2);
+    sample = op_at<SampleArgs>(step, step.ops.size() - 1);
+    complete = embed && logits && sample;
+    for (size_t i = 0; i < layers && complete; ++i) {
+      const size_t first = 1 + 5 * i;
+      complete = op_at<NormQkvArgs>(step, first) && op_at<AttentionArgs>(step, first + 1) && op_at<ProjectAddArgs>(step, first + 2) &&
+                 op_at<NormGateUpArgs>(step, first + 3) && op_at<ProjectAddArgs>(step, first + 4);
+    }
+  }
+};
+
+bool plain_bf16(const Matrix* matrix) {
+  const MatrixView view = matrix_view(*matrix);
+  return view.dtype == DType::bf16 && view.stride == view.columns;
+}
+
+const __nv_bfloat16* weights(const Matrix* matrix) { return static_cast<const __nv_bfloat16*>(matrix_view(*matrix).data); }
+
+std::vector<Layer> layer_table(const Step& step, const Pattern& pattern) {
+  std::vector<Layer> table(pattern.layers);
+  for (size_t i = 0; i < pattern.layers; ++i) {
+    const size_t first = 1 + 5 * i;
+    const auto& qkv = std::get<NormQkvArgs>(step.ops[first]);
+    const auto& attention = std::get<AttentionArgs>(step.ops[first + 1]);
+    const auto& output = std::get<ProjectAddArgs>(step.ops[first + 2]);
+    const auto& gate_up = std::get<NormGateUpArgs>(step.ops[first + 3]);
+    const auto& down = std::get<ProjectAddArgs>(step.ops[first + 4]);
+    Layer& layer = table[i];
+    layer.qkv = weights(qkv.qkv);
+    layer.output = weights(output.weight);
+    layer.gate_up = weights(gate_up.gate_up);
+    layer.down = weights(down.weight);
+    layer.input_norm = qkv.norm;
+    layer.post_norm = gate_up.norm;
+    layer.q_norm = qkv.q_norm;
+    layer.k_norm = qkv.k_norm;
+    layer.qkv_bias = qkv.bias;
+    layer.output_bias = output.bias;
+    layer.gate_up_bias = gate_up.bias;
+    layer.down_bias = down.bias;
+    layer.next_norm = i + 1 < pattern.layers ? std::get<NormQkvArgs>(step.ops[first + 5]).norm : pattern.logits->norm;
+    layer.window = attention.window;
+  }
+  return table;
+}
+
+const CompiledShape* find_shape(const NormQkvArgs& qkv, const NormGateUpArgs& gate_up) {
+  for (const CompiledShape& shape : decode::compiled_shapes()) {
+    if (shape.hidden == qkv.hidden && shape.queries == qkv.heads * qkv.head_dim && shape.mlp == gate_up.mlp && shape.heads == qkv.heads &&
+        shape.kv_heads == qkv.kv_heads && shape.head_dim == qkv.head_dim)
+      return &shape;
+  }
+  return nullptr;
+}
+
+const NormQkvArgs& first_qkv(const Step& step) { return std::get<NormQkvArgs>(step.ops[1]); }
+const NormGateUpArgs& first_gate_up(const Step& step) { return std::get<NormGateUpArgs>(step.ops[4]); }
+
+constexpr size_t kMaxWords = size_t{1} << 16;
+
+}  // namespace
+
+size_t DecodeSteps::memory_bytes() { return kMaxWords * sizeof(uint64_t) + 256; }
+
+std::string DecodeSteps::why_not(const CudaContext& context, const Step& step) const {
+  if (context.compute_capability < 90 || !context.dependent_launch) return "needs compute capability 9.0";
+  if (context.multiprocessors < decode::kBlocks) return fmt::format("needs {} multiprocessors", decode::kBlocks);
+  if (step.capacity.tokens != 1) return "takes one row";
+  if (context.activations != DType::bf16) return "takes bfloat16 activations";
+  const Pattern pattern(step);
+  if (!pattern.complete) return "the step's ops are not those of a forward pass";
+  if (pattern.layers > decode::kMaxLayers) return fmt::format("takes at most {} layers", decode::kMaxLayers);
+  const NormQkvArgs& qkv = first_qkv(step);
+  const NormGateUpArgs& gate_up = first_gate_up(step);
+  const CompiledShape* shape = find_shape(qkv, gate_up);
+  if (!shape)
+    return fmt::format("is not compiled for hidden {}, {} query and {} key/value heads of {}, MLP {}", qkv.hidden, qkv.heads, qkv.kv_heads,
+                       qkv.head_dim, gate_up.mlp);
+  if (pattern.sample->vocab % 8 != 0) return fmt::format("takes a vocabulary of a multiple of 8, not {}", pattern.sample->vocab);
+  const KvView kv = kv_view(*qkv.kv);
+  if (kv.dtype != DType::bf16) return "takes a bfloat16 KV cache";
+  if (kv.chunk_tokens % shape->positions != 0) return fmt::format("takes KV chunks of a multiple of {} tokens", shape->positions);
+  const int64_t longest = int64_t{step.capacity.chunk_ids} * kv.chunk_tokens;
+  if (longest > int64_t{decode::kMaxOwnBlocks} * decode::kGroupBlocks * shape->positions) return "the context is too long";
+  if (int64_t{kv.chunks} * kv.kv_heads * 2 * kv.chunk_tokens / shape->positions > INT32_MAX) return "the KV cache is too large";
+  if (!plain_bf16(pattern.embed->table) || !plain_bf16(pattern.logits->head)) return "takes bfloat16 weights";
+  for (size_t i = 0; i < pattern.layers; ++i) {
+    const size_t first = 1 + 5 * i;
+    if (!plain_bf16(std::get<NormQkvArgs>(step.ops[first]).qkv) || !plain_bf16(std::get<ProjectAddArgs>(step.ops[first + 2]).weight) ||
+        !plain_bf16(std::get<NormGateUpArgs>(step.ops[first + 3]).gate_up) || !plain_bf16(std::get<ProjectAddArgs>(step.ops[first + 4]).weight))
+      return "takes bfloat16 weights";
+  }
+  return {};
+}
+
+const Layer* DecodeSteps::table(CudaContext& context, const std::vector<Layer>& layers) {
+  const size_t bytes = layers.size() * sizeof(Layer);
+  for (const Table& known : tables_) {
+    if (known.layers.size() == layers.size() && std::memcmp(known.layers.data(), layers.data(), bytes) == 0)
+      return static_cast<const Layer*>(known.memory->data());
+  }
+  Table& made = tables_.emplace_back();
+  made.layers = layers;
+  made.memory = std::make_unique<CudaBuffer>(bytes, device_, "the decode kernel");
+  check_cuda(cudaMemcpyAsync(made.memory->data(), layers.data(), bytes, cudaMemcpyHostToDevice, context.stream), "upload", {"decode"});
+  check_cuda(cudaStreamSynchronize(context.stream), "upload", {"decode"});
+  return static_cast<const Layer*>(made.memory->data());
+}
+
+bool DecodeSteps::enqueue(CudaContext& context, const Step& step, long long* clocks) {
+  if (!why_not(context, step).empty()) return false;
+  const Pattern pattern(step);
+  const NormQkvArgs& qkv = first_qkv(step);
+  const CompiledShape& shape = *find_shape(qkv, first_gate_up(step));
+  if (!words_) {
+    words_ = std::make_unique<CudaBuffer>(memory_bytes(), device_, "the decode kernel");
+    check_cuda(cudaMemsetAsync(words_->data(), 0, memory_bytes(), context.stream), "memset", {"decode"});
+  }
+  decode::Parameters p{};
+  p.in = *qkv.in;
+  p.layers = table(context, layer_table(step, pattern));
+  p.layer_count = static_cast<int32_t>(pattern.layers);
+  p.table = weights(pattern.embed->table);
+  p.head = weights(pattern.logits->head);
+  p.previous = pattern.embed->previous;
+  p.inverse_frequencies = pattern.embed->inverse_frequencies;
+  p.embed_scale = pattern.embed->scale;
+  p.norm_eps = qkv.norm_eps;
+  p.softmax_scale = std::get<AttentionArgs>(step.ops[2]).scale;
+  p.activation = first_gate_up(step).activation;
+  p.vocab = pattern.sample->vocab;
+  p.logits = pattern.logits->logits;
+  p.out = pattern.sample->out;
+  p.kv = kv_view(*qkv.kv);
+  p.words = static_cast<uint64_t*>(words_->data());
+  p.epoch = reinterpret_cast<uint32_t*>(p.words + kMaxWords);
+  p.alone = step.plain_sampling;
+  p.drawn = reinterpret_cast<int32_t*>(p.epoch + 1);
+  p.fault = context.fault;
+  p.clocks = clocks;
+  // context.copy_pace is that of copies by all multiprocessors. In the layers a little faster served best, in the head, where nothing waits for other
+  // blocks, as fast as memory goes (measured on an H100, docs/performance.md).
+  const auto pace = [&](int percent) { return context.copy_pace * 2 * decode::kBlocks * percent / (100 * context.multiprocessors); };
+  p.pace = pace(98);
+  p.head_pace = pace(90);
+  shape.launch(p, context.stream);
+  if (!p.alone) cuda_sample(context, *pattern.sample, p.drawn);
+  return true;
+}
+
+std::vector<PhaseTime> DecodeSteps::phases(CudaContext& context, const Step& step, int32_t repetitions) {
+  using namespace decode;
+  CudaBuffer clocks(kAllClocks * sizeof(long long), device_, "clocks");
+  check_cuda(cudaMemsetAsync(clocks.data(), 0, kAllClocks * sizeof(long long), context.stream), "memset", {"profile"});
+  for (int32_t i = 0; i < repetitions; ++i) enqueue(context, step, static_cast<long long*>(clocks.data()));
+  std::vector<long long> all(kAllClocks);
+  check_cuda(cudaMemcpyAsync(all.data(), clocks.data(), all.size() * sizeof(long long), cudaMemcpyDeviceToHost, context.stream), "download",
+             {"profile"});
+  check_cuda(cudaStreamSynchronize(context.stream), "cudaStreamSynchronize", {"profile"});
+  const auto nanoseconds = static_cast<double>(all[kBlocks * kBlockClocks]), ticks = static_cast<double>(all[kBlocks * kBlockClocks + 1]);
+  const double scale = 1e-9 * nanoseconds / (ticks * kBlocks * repetitions);
+  std::vector<PhaseTime> phases;
+  for (int phase = 0; phase < kPhases; ++phase) {
+    double sums[kParts] = {};
+    for (int block = 0; block < kBlocks; ++block)
+      for (int part = 0; part < kParts; ++part) sums[part] += scale * static_cast<double>(all[static_cast<size_t>(block * kBlockClocks + phase * kParts + part)]);
+    phases.push_back({kPhaseNames[phase], sums[waiting], sums[loading], sums[computing]});
+  }
+  return phases;
+}
+
+}  // namespace bolide

@@ -1,0 +1,43 @@
+// Recognises a step that the decode kernel (kernel.cuh) can run as a whole, and runs it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "cuda/decode/shapes.h"
+#include "cuda/memory.h"
+
+namespace bolide {
+
+class DecodeSteps {
+ public:
+  explicit DecodeSteps(int device) : device_(device) {}
+
+  // Enqueues the step as one kernel, and sample() where that has more to do than the kernel can. False when it does not fit the kernel, which
+  // then has not been touched; why_not() says what does not fit.
+  // clocks: see decode::Parameters.
+  bool enqueue(CudaContext& context, const Step& step, long long* clocks = nullptr);
+  // Runs a step that fits `repetitions` times and says where the time went.
+  std::vector<PhaseTime> phases(CudaContext& context, const Step& step, int32_t repetitions);
+  // Empty when the step fits.
+  std::string why_not(const CudaContext& context, const Step& step) const;
+  // Forgets the tables of layers: to be called when weights may have moved.
+  void clear() { tables_.clear(); }
+  // What a backend has to keep free for it.
+  static size_t memory_bytes();
+
+ private:
+  struct Table {
+    std::vector<decode::Layer> layers;
+    std::unique_ptr<CudaBuffer> memory;
+  };
+  const decode::Layer* table(CudaContext& context, const std::vector<decode::Layer>& layers);
+
+  int device_;
+  std::vector<Table> tables_;
+  std::unique_ptr<CudaBuffer> words_;  // the edges' words, then the epoch and whether the token was drawn
+};
+
+}  // namespace bolide

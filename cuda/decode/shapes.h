@@ -1,0 +1,18 @@
+// The model shapes that the decode kernel is compiled for (shapes.cu). C++17.
+#pragma once
+
+#include <vector>
+
+#include "cuda/decode/parameters.h"
+
+namespace bolide::decode {
+
+struct CompiledShape {
+  int32_t hidden, queries, mlp, heads, kv_heads, head_dim;  // D, Q, F, H, Hkv, Dh
+  int32_t words;                                            // of the edges
+  int32_t positions;                                        // in a block of K and V
+  void (*launch)(const Parameters& parameters, cudaStream_t stream);
+};
+const std::vector<CompiledShape>& compiled_shapes();
+
+}  // namespace bolide::decode

@@ -1,0 +1,168 @@
+// The stream of a block: its share of all weights, and of the sequence's K and V, in the order of use, through a ring in shared memory. One
+// thread brings it and never waits for other blocks, so that it runs ahead into the next phase and the next layer.
+//
+// A stage of weights is 8 rows ("octet") of kStageColumns columns. A stage of K and V is a block of kPositions positions of one head: K rows, then V rows.
+//
+// Who owns what: block b of kBlocks makes the octets [b * n, (b + 1) * n) of the n a matrix has for each block; of gate_up the gate octets, then
+// the up octets of the same outputs; of the head, octets b, b + kBlocks, ... Of the QKV product, kGroupBlocks blocks share the rows of one key/value head
+// (its query heads, then K, then V), and that head's blocks of positions go round among the same blocks.
+#pragma once
+
+#include "cuda/decode/edges.cuh"
+#include "cuda/device/kv.cuh"
+
+namespace bolide::decode {
+
+constexpr int kRowBytes = kStageColumns * 2, kStageBytes = 8 * kRowBytes;
+
+constexpr int max_of(int a, int b) { return a > b ? a : b; }
+
+// Sizes of a model in units of the kernel: D = 1024 kHidden, Q = 1024 kQueries, F = 1024 kMlp.
+template <int kHidden_, int kQueries_, int kMlp_, int kQueryHeads_, int kHeadDim_>
+struct Shape {
+  static constexpr int kHidden = kHidden_, kQueries = kQueries_, kMlp = kMlp_;  // stages that a row of k takes; octets of n for each block
+  static constexpr int kQueryHeads = kQueryHeads_;                              // that share a key/value head
+  static constexpr int kHeadDim = kHeadDim_;
+  static constexpr int kHeadRows = (kQueryHeads + 2) * kHeadDim;  // of QKV for each key/value head
+  static constexpr int kHeadOctets = kHeadRows / 8 / kGroupBlocks;
+  static constexpr int kPositions = kStageBytes / (4 * kHeadDim);
+  static constexpr int kGroupWidth = kQueryHeads * kHeadDim;         // attention outputs of a key/value head
+  static constexpr int kCombined = kGroupWidth / kGroupBlocks;       // of which a block combines
+  // Rows of a product that a block makes between two barriers.
+  static constexpr int kMaxSums = max_of(max_of(8 * kHeadOctets, 16 * kMlp), max_of(8 * kHidden, 32));
+
+  // Where an edge's words begin.
+  static constexpr int kHiddenIn = 0, kHiddenPost = kHiddenIn + kHidden * kStageColumns / 2;
+  static constexpr int kAttention = kHiddenPost + kHidden * kStageColumns / 2, kMlpWords = kAttention + kQueries * kStageColumns / 2;
+  static constexpr int kHeads = kMlpWords + kMlp * kStageColumns / 2, kPartials = kHeads + kHeadGroups * kHeadRows / 2;
+  static constexpr int kPartialWords = kGroupBlocks * kGroupWidth / 2, kGroupWords = kPartialWords + kGroupBlocks * kGroupBlocks * 4;
+  static constexpr int kBest = kPartials + kHeadGroups * kGroupWords, kWords = kBest + 2 * kBlocks;
+
+  static_assert(kQueries * kStageColumns == kHeadGroups * kQueryHeads * kHeadDim && kHeadRows % (8 * kGroupBlocks) == 0);
+};
+
+// What a block owns of the context, made once at the start.
+struct OwnBlocks {
+  int count;                  // blocks of positions: rank, rank + kGroupBlocks, ..., the new one's included
+  int context;                // positions before the new one
+  int slot_chunk, slot_offset;  // where that one's K and V go
+  int offset[kMaxOwnBlocks];  // of block j's first K row within a layer's part of the cache, in kPositions rows
+};
+
+template <class S, int kStages>
+struct Producer {
+  const Parameters& p;
+  const Layer* layers;
+  const OwnBlocks& own;
+  char* ring;
+  uint64_t *full, *empty;
+  RingPlace<kStages> place;
+  long long due = 0;
+  int pace = 0;
+  uint64_t policy;
+  Patience patience;
+
+  __device__ Producer(const Parameters& parameters, const Layer* table, const OwnBlocks& owned, char* ring_data, uint64_t* f, uint64_t* e)
+      : p(parameters), layers(table), own(owned), ring(ring_data), full(f), empty(e) {
+    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));  // the stream must not push the edges' words out of L2
+  }
+
+  // Not faster than one copy in p.pace clocks, catching up over a stage at most: a deep ring at full speed floods the memory system after
+  // every stall, and then the few words that blocks wait for take ten times as long.
+  __device__ void copy(char* to, const void* from, uint32_t bytes) {
+    const int gap = static_cast<int>(bytes) * pace >> 11;
+    long long now;
+    do now = clock64();
+    while (now < due);
+    due = max(due, now - 8 * pace) + gap;
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
+                     shared_address(to)),
+                 "l"(from), "r"(bytes), "r"(shared_address(full + place.stage)), "l"(policy)
+                 : "memory");
+  }
+  __device__ char* next_slot(uint32_t bytes) {
+    wait(empty[place.stage], place.parity ^ 1, patience, kRoomPhase);
+    arrive_expecting(full[place.stage], bytes);
+    return ring + place.stage * kStageBytes;
+  }
+  // Rows of `row_stages` stages each. Only the eight copies of a stage are unrolled: a loop around them would be slower than memory, and more
+  // instructions would push the other warps' out of the cache.
+  __device__ void octet(const __nv_bfloat16* weight, int first_row, int row_stages) {
+    const int columns = row_stages * kStageColumns;
+    const __nv_bfloat16* from = weight + static_cast<int64_t>(first_row) * columns;
+#pragma unroll 1
+    for (int s = 0; s < row_stages; ++s) {
+      char* to = next_slot(kStageBytes);
+      if (row_stages == 1) {
+#pragma unroll
+        for (int piece = 0; piece < 4; ++piece) copy(to + piece * 2 * kRowBytes, from + piece * 2 * kStageColumns, 2 * kRowBytes);
+      } else {
+#pragma unroll
+        for (int row = 0; row < 8; ++row) copy(to + row * kRowBytes, from + row * columns + s * kStageColumns, kRowBytes);
+      }
+      place.next();
+    }
+  }
+  __device__ void keys_and_values(int layer, int first_block, int group, int rank) {
+    constexpr int kHalf = kStageBytes / 2;
+    const __nv_bfloat16* base = kv_row<__nv_bfloat16>(p.kv, layer, 0, group, false, 0);
+    const int64_t to_values = static_cast<int64_t>(p.kv.chunk_tokens) * S::kHeadDim;
+    for (int j = 0; j < own.count; ++j) {
+      const int block = rank + j * kGroupBlocks;
+      if (block < first_block || block * S::kPositions >= own.context) continue;
+      const uint32_t bytes = min(S::kPositions, own.context - block * S::kPositions) * S::kHeadDim * 2;
+      char* to = next_slot(2 * bytes);
+      const __nv_bfloat16* keys = base + static_cast<int64_t>(own.offset[j]) * (S::kPositions * S::kHeadDim);
+#pragma unroll 1
+      for (uint32_t at = 0; at < bytes; at += 2 * kRowBytes) {
+        const uint32_t size = min(bytes - at, 2 * kRowBytes);
+        copy(to + at, keys + at / 2, size);
+        copy(to + kHalf + at, keys + to_values + at / 2, size);
+      }
+      place.next();
+    }
+  }
+  // first_row of a key/value head's rows in QKV, local row `row`.
+  __device__ static int qkv_row(int group, int row) {
+    constexpr int kQueryRows = S::kQueryHeads * S::kHeadDim;
+    if (row < kQueryRows) return group * kQueryRows + row;
+    row -= kQueryRows;
+    const int first = kHeadGroups * kQueryRows + group * S::kHeadDim;
+    return row < S::kHeadDim ? first + row : first + kHeadGroups * S::kHeadDim + row - S::kHeadDim;
+  }
+
+  __device__ void run(bool with_head, uint64_t* own_ready) {
+    const int block = blockIdx.x, group = block / kGroupBlocks, rank = block % kGroupBlocks;
+    const int head_octets = p.vocab / 8 / kBlocks + (block < p.vocab / 8 % kBlocks ? 1 : 0);
+    for (int layer = 0; layer < p.layer_count + (with_head ? 1 : 0); ++layer) {
+      const bool is_head = layer == p.layer_count;
+      const Layer& l = layers[is_head ? 0 : layer];
+      pace = is_head ? p.head_pace : p.pace;
+#pragma unroll 1
+      for (int phase = 0; phase < (is_head ? 1 : 4); ++phase) {
+        if (phase == 1) {
+          if (layer == 0) wait(*own_ready, 0, patience, kRoomPhase);
+          keys_and_values(layer, l.window > 0 ? max(0, own.context + 1 - l.window) / S::kPositions : 0, group, rank);
+        }
+        const __nv_bfloat16* weight = is_head ? p.head : phase == 0 ? l.qkv : phase == 1 ? l.output : phase == 2 ? l.gate_up : l.down;
+        const int row_stages = phase == 1 ? S::kQueries : phase == 3 ? S::kMlp : S::kHidden;
+        const int octets = is_head ? head_octets : phase == 0 ? S::kHeadOctets : phase == 2 ? 2 * S::kMlp : S::kHidden;
+#pragma unroll 1
+        for (int o = 0; o < octets; ++o) {
+          int row = (block * S::kHidden + o) * 8;
+          if (is_head) {
+            row = (o * kBlocks + block) * 8;
+          } else if (phase == 0) {
+            row = qkv_row(group, (rank * S::kHeadOctets + o) * 8);
+          } else if (phase == 2) {
+            row = o < S::kMlp ? (block * S::kMlp + o) * 8 : S::kMlp * kStageColumns + (block * S::kMlp + o - S::kMlp) * 8;
+          }
+          octet(weight, row, row_stages);
+        }
+      }
+    }
+    if (patience.where) report_fault(p.fault, DeviceFault::decode_stalled, block, patience.where);
+  }
+};
+
+}  // namespace bolide::decode
