@@ -76,6 +76,7 @@ void read_common_keys(ConfigReader& reader, ModelConfig& config) {
   const std::optional<std::string> old_name = reader.optional_string("torch_dtype");
   const std::optional<std::string> new_name = reader.optional_string("dtype");
   if (new_name || old_name) config.dtype = parse_dtype(new_name ? *new_name : *old_name);
+  if (config.dtype == DType::f8) config.dtype.reset();  // no dtype of weights
 }
 
 nlohmann::json parse_json(const std::string& text, const std::string& source) {

@@ -96,10 +96,10 @@ std::string summary(const BatchOptions& options, const FinishedLines& before, co
 
 // The template, where there are conversations for it. A model without one answers prompts all the same.
 std::optional<ChatTemplate> load_template(const BatchOptions& options, const InputScan& scan) {
-  const std::optional<std::string> flag = options.chat.given();
+  const std::optional<std::string> flag = options.defaults.chat.given();
   if (scan.chats == 0 && !flag) return std::nullopt;
   const std::string& folder = options.defaults.model.folder;
-  std::optional<ChatTemplate> chat = options.chat.load(folder);
+  std::optional<ChatTemplate> chat = options.defaults.chat.load(folder);
   if (!chat && (flag || options.text_is_chat))
     throw UsageError(fmt::format("{} needs a chat template, and {} holds none. Give one with --chat-template FILE", flag.value_or("--chat"),
                                  in_quotes(folder)));
@@ -149,7 +149,8 @@ struct BatchFiles {
 ExitCode answer_lines(const BatchOptions& options, const InputScan& scan, const FinishedLines& finished, const RunIdentity& identity,
                       RequestReader& reader, std::optional<ChatTemplate> chat, BatchFiles& files) {
   const std::unique_ptr<Engine> engine = load(options);
-  PromptEncoder prompts(*engine->tokenizer(), std::move(chat), engine->info().ctx_size, options.defaults.truncate);
+  PromptEncoder prompts(*engine->tokenizer(), std::move(chat), options.defaults.allow_special, engine->info().ctx_size,
+                        options.defaults.truncate);
   const RecordWriter records(identity, options.defaults.model.name(), *engine->tokenizer(), prompts);
   files.prepare(options);
   BatchRun run({options, *engine, options.engine_options().max_num_seqs, reader, prompts, records, scan, finished, files.output,
@@ -167,6 +168,9 @@ ExitCode answer_lines(const BatchOptions& options, const InputScan& scan, const 
   if (files.output.reader_gone()) return ExitCode::ok;
   if (prompts.cut() > 0)
     spdlog::warn("{} prompts were too long and have been cut on the {}", with_commas(prompts.cut()), options.defaults.truncate);
+  if (!prompts.markers().empty())
+    spdlog::warn("messages contain {}, which counted as {}", quoted_list(prompts.markers()),
+                 options.defaults.allow_special ? "special tokens (--allow-special)" : "text; --allow-special makes such special tokens");
   const BatchTotals& totals = run.totals();
   spdlog::info("{}", summary(options, finished, totals));
   if (!stopped) return finished.failed + totals.failed > 0 ? ExitCode::batch_partial : ExitCode::ok;
@@ -192,7 +196,7 @@ ExitCode batch(BatchOptions& options) {
                                    options.strict,
                                    options.text_is_chat,
                                    options.system_message(),
-                                   options.chat.kwargs()};
+                                   options.defaults.chat.kwargs()};
   defaults.params.validate(std::numeric_limits<int32_t>::max());
   if (const std::string decided = options.defaults.decided_by(generation); !decided.empty())
     spdlog::info("from generation_config.json: {} (flags win; --generation-config none ignores it)", decided);

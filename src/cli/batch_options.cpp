@@ -25,6 +25,7 @@ Model     -m, --model DIR             checkpoint folder; its tokenizer is needed
 Chats     --chat                      lines of text and {"prompt": "..."} are what a user says, not texts to go on with
           --system TEXT, --system-file FILE   before conversations without a system message
           --chat-template FILE|TEXT   instead of the folder's own      --chat-template-kwargs JSON      --think, --no-think
+          --allow-special             markers such as <|im_end|> in messages count as tokens (default: as text)
 Defaults  for lines that say nothing else
           -n, --max-tokens N          default -1: until the model ends or the context is full
           --stop TEXT  --include-stop  --stop-token-id ID  --ignore-eos  --keep-special
@@ -38,10 +39,10 @@ Defaults  for lines that say nothing else
 Memory    -c, --ctx-size N            tokens of prompt and output; default 0: the model's context, cut to what fits
           --max-num-seqs N            sequences that run together (default 64)
           --max-num-batched-tokens N  rows of a step (default 512)
-          --kv-cache-memory SIZE      --kv-cache-dtype auto|float32|float16|bfloat16
+          --kv-cache-memory SIZE      --kv-cache-dtype auto|float32|float16|bfloat16|fp8
 Device    --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N
 Console   -q  -v  --log-level L  --log-file F  --color auto|always|never, --no-color  --no-progress
-          --show-config  --list-flags  -h, --help
+          --config FILE (a JSON object of flags)  --show-config  --list-flags  -h, --help
 
 Ctrl-C writes what is finished and says how to go on. On the CPU a record depends on its line, the flags and the seed alone.
 Example
@@ -59,7 +60,8 @@ void BatchOptions::add_to(Flags& flags) {
   flags.flag("--fail-fast", fail_fast);
   flags.flag("--strict", strict);
   flags.flag("--chat", text_is_chat);
-  chat.add_to(flags);
+  d.chat.add_to(flags);
+  flags.flag("--allow-special,!--no-special-in-messages", d.allow_special);
 
   flags.value("-n,--max-tokens,--predict,--n-predict,--max-new-tokens", d.max_tokens);
   flags.list("-r,--stop,--reverse-prompt", d.stop);
@@ -94,6 +96,7 @@ void BatchOptions::add_to(Flags& flags) {
   flags.alias("-ctv", "--kv-cache-dtype");
   d.device.add_to(flags);
   d.console.add_to(flags);
+  flags.add_config_file();
 }
 
 void BatchOptions::check() const {
@@ -123,7 +126,7 @@ EngineOptions BatchOptions::engine_options() const {
 }
 
 Json BatchOptions::system_message() const {
-  Json messages = chat.messages("");
+  Json messages = defaults.chat.messages("");
   return messages.size() > 1 ? messages.front() : Json();
 }
 
@@ -135,11 +138,12 @@ std::string BatchOptions::settings_text(const SamplingParams& p, LineFormat form
       p.max_tokens, p.include_stop, p.ignore_eos, p.skip_special, p.logprobs, defaults.sequences, defaults.add_special, defaults.truncate,
       defaults.ctx_size, format == LineFormat::text ? "text" : "jsonl");
   text += " stop " + json_text(Json(p.stop)) + fmt::format(" stop_token_ids {}", json_text(Json(p.stop_token_ids)));
-  const std::string chat_template = chat.chat_template.value_or("");
+  const std::string chat_template = defaults.chat.chat_template.value_or("");
   std::error_code ignored;
-  text += fmt::format(" strict {} kv_cache_dtype {}", strict, defaults.kv_cache_dtype);
-  text += fmt::format(" chat {} system {} kwargs {} template {}", text_is_chat, json_text(system_message()), json_text(chat.kwargs()),
-                      std::filesystem::is_regular_file(chat_template, ignored) ? read_input(chat_template) : chat_template);
+  text += fmt::format(" strict {} kv_cache_dtype {} allow_special {}", strict, defaults.kv_cache_dtype, defaults.allow_special);
+  text +=
+      fmt::format(" chat {} system {} kwargs {} template {}", text_is_chat, json_text(system_message()), json_text(defaults.chat.kwargs()),
+                  std::filesystem::is_regular_file(chat_template, ignored) ? read_input(chat_template) : chat_template);
   for (const LogitBias& bias : p.logit_bias) text += fmt::format(" bias {} {}", bias.id, bias.bias);
   return text;
 }

@@ -4,7 +4,6 @@
 #include <string>
 
 #include "cli/batch_request.h"
-#include "cli/chat_options.h"
 #include "cli/generate_options.h"
 
 namespace bolide {
@@ -14,7 +13,6 @@ struct BatchOptions {
   std::string input_format = "auto";  // auto, jsonl, text
   bool resume = false, overwrite = false, unordered = false, fail_fast = false, strict = false;
   bool text_is_chat = false;  // prompts that are a text alone are what a user says
-  ChatOptions chat;
   // What a line that says nothing else asks for, and how the engine is set up: the fields that generate has as well.
   GenerateOptions defaults;
 

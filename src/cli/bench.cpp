@@ -17,6 +17,7 @@ namespace bolide {
 namespace {
 
 constexpr std::string_view kHelp = R"(Usage: bolide bench -m DIR [FLAGS]
+       bolide bench throughput ...    many requests at once, or as they arrive ('bolide bench throughput --help')
        bolide bench ops [FLAGS]       fused ops against the plain way on a GPU ('bolide bench ops --help')
 Times prefill (pp) and decode (tg) apart.
 
@@ -32,7 +33,7 @@ Tests     -p, --n-prompt N,...        tokens prefilled (default 512; 0: no such 
           -s, --seed N                of the prompts: random tokens, others in each repetition (default 0)
 Device    --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N,...
           --cpu-products float32|bfloat16   bfloat16: activations are rounded before each product, which AVX-512 BF16 speeds up
-          --kv-cache-dtype auto|float32|float16|bfloat16    --max-num-batched-tokens N (rows of a prefill step, default 512)
+          --kv-cache-dtype auto|float32|float16|bfloat16|fp8    --max-num-batched-tokens N (rows of a prefill step, default 512)
           --kv-cache-memory SIZE (2G)  --gpu-memory-utilization F (of a GPU's memory, what may be taken; default 0.9)
           --read-bandwidth GB/S       of the device if known; default: measured before and after each test
 Output    -o, --output-format md|csv|json|jsonl
@@ -203,6 +204,7 @@ void run_cases(const Session& session, int32_t threads) {
 }  // namespace
 
 ExitCode run_bench(const Arguments& arguments) {
+  if (!arguments.empty() && arguments.front() == "throughput") return run_bench_throughput({arguments.begin() + 1, arguments.end()});
   if (!arguments.empty() && arguments.front() == "ops") return run_bench_ops({arguments.begin() + 1, arguments.end()});
   Options options;
   Flags flags("bench", kHelp);

@@ -39,7 +39,7 @@ Output    --output-format text|json|jsonl  one object; with --n its "choices" ho
           --logprobs N                of each token and of the N most probable ones (JSON); --prompt-logprobs
 Device    --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N
           --cpu-products float32|bfloat16   bfloat16: activations are rounded before each product, which AVX-512 BF16 speeds up
-          --kv-cache-dtype auto|float32|float16|bfloat16    --kv-cache-memory SIZE (2G)
+          --kv-cache-dtype auto|float32|float16|bfloat16|fp8    --kv-cache-memory SIZE (2G)
           --gpu-memory-utilization F  of a GPU's memory, what weights, workspace and KV cache may take (default 0.9)
           --max-num-batched-tokens N (rows of a step: prompts are cut into such pieces)    --max-num-seqs N
 Console   -q  -v  --log-level L  --log-file F  --color auto|always|never, --no-color  --no-progress

@@ -23,7 +23,7 @@ Model     MODEL, -m, --model DIR      checkpoint folder
 Plan      -c, --ctx-size N            tokens per sequence; default 0: the model's context
           --max-num-seqs N            sequences at once (default 1)
           --max-num-batched-tokens N  rows of a step (default 512)
-          --kv-cache-dtype auto|float32|float16|bfloat16    --kv-cache-memory SIZE (2G; default: what is needed)
+          --kv-cache-dtype auto|float32|float16|bfloat16|fp8    --kv-cache-memory SIZE (2G; default: what is needed)
           --gpu-memory-utilization F  of a GPU's memory, what weights, workspace and KV cache may take (default 0.9)
           --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N
 Output    --output-format text|json
@@ -131,7 +131,7 @@ Json plan_json(const MemoryPlan& plan) {
 Json facts_json(const Options& options, const ModelFacts& facts, const MemoryPlan& plan) {
   const ModelConfig& c = facts.config;
   Json kv = Json::object();
-  for (const DType type : {DType::f32, DType::f16, DType::bf16}) kv[std::string(dtype_name(type))] = c.kv_bytes_per_token(type);
+  for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::f8}) kv[std::string(dtype_name(type))] = c.kv_bytes_per_token(type);
   return {{"schema_version", kSchemaVersion},
           {"model", options.model.name()},
           {"source", facts.source},
@@ -188,7 +188,7 @@ std::string facts_text(const Options& options, const ModelFacts& facts, const Me
   std::string text;
   const auto row = [&](std::string_view label, const std::string& value) { text += fmt::format("{:<14} {}\n", label, value); };
   std::vector<std::string> kv;
-  for (const DType type : {DType::f32, DType::f16, DType::bf16})
+  for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::f8})
     kv.push_back(fmt::format("{} {}", bytes_and_unit(c.kv_bytes_per_token(type)), dtype_name(type)));
   std::vector<std::string> dtypes;
   for (const auto& [name, bytes] : facts.dtypes) dtypes.push_back(fmt::format("{} {}", bytes_and_unit(bytes), name));

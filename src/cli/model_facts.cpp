@@ -83,15 +83,20 @@ ModelFacts model_facts(const ModelOptions& options) {
   return facts;
 }
 
+double kv_bytes(const ModelConfig& config, DType kv, double length) {
+  const double row = 2.0 * config.kv_heads * config.head_dim * static_cast<double>(dtype_size(kv));  // K and V of a token in one layer
+  double tokens = 0;
+  for (int layer = 0; layer < config.layers; ++layer) {
+    const int window = static_cast<size_t>(layer) < config.windows.size() ? config.windows[static_cast<size_t>(layer)] : 0;
+    tokens += window > 0 ? std::min(length, static_cast<double>(window)) : length;
+  }
+  return row * tokens;
+}
+
 double decode_bytes(const ModelConfig& config, int64_t weights_bytes, DType weights, DType kv, double length, int32_t sequences) {
   double bytes = static_cast<double>(weights_bytes);
   if (!config.tied_head) bytes -= static_cast<double>(config.vocab - sequences) * config.hidden * static_cast<double>(dtype_size(weights));
-  const double row = 2.0 * config.kv_heads * config.head_dim * static_cast<double>(dtype_size(kv));  // K and V of a token in one layer
-  for (int layer = 0; layer < config.layers; ++layer) {
-    const int window = static_cast<size_t>(layer) < config.windows.size() ? config.windows[static_cast<size_t>(layer)] : 0;
-    bytes += sequences * row * (window > 0 ? std::min(length, static_cast<double>(window)) : length);
-  }
-  return bytes;
+  return bytes + sequences * kv_bytes(config, kv, length);
 }
 
 bool MemoryPlan::fits() const { return total() + static_cast<int64_t>(kMemoryReserve) <= limit_bytes; }

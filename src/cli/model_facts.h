@@ -32,6 +32,9 @@ ModelFacts model_facts(const ModelOptions& options);
 // K and V of the `length` tokens of each in the cache (of a windowed layer, the window).
 double decode_bytes(const ModelConfig& config, int64_t weights_bytes, DType weights, DType kv, double length, int32_t sequences);
 
+// Bytes of K and V of `length` tokens in the cache (of a windowed layer, the window): what one decoded token reads.
+double kv_bytes(const ModelConfig& config, DType kv, double length);
+
 // What running it would take, for one shape of work on one device.
 struct MemoryPlan {
   DeviceInfo device;

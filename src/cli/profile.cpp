@@ -28,7 +28,7 @@ Steps     -p, --n-prompt N,...        prefill steps of N tokens, all in one step
           -b, --batch-size N          sequences in the decode steps (default 1)
           -r, --repetitions N         (default 20)    -s, --seed N   of the tokens, which are random (default 0)
 Device    --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N
-          --kv-cache-dtype auto|float32|float16|bfloat16    --kv-cache-memory SIZE (2G)
+          --kv-cache-dtype auto|float32|float16|bfloat16|fp8    --kv-cache-memory SIZE (2G)
           --gpu-memory-utilization F  of a GPU's memory, what may be taken (default 0.9)
           --read-bandwidth GB/S       of the device if known; default: measured before and after each step's repetitions
 Output    -o, --output-format md|json|jsonl

@@ -1,6 +1,7 @@
 // Cutting a prompt that is too long, where the user asked for it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -10,16 +11,21 @@
 
 namespace bolide {
 
+// How many ids the tokenizer, or a chat template, put before and after those of the text alone. They are kept.
+struct PromptFrame {
+  size_t before = 0, after = 0;
+};
+// Nothing when the ids of `text` alone are not found in `ids`.
+std::optional<PromptFrame> frame_of(const std::vector<int32_t>& ids, const std::string& text, const Tokenizer& tokenizer);
+
 struct PromptCut {
   std::string side;  // "left", "right": where tokens are taken away; "" = nowhere
   int64_t ctx_size = 0;
-  int64_t max_tokens = -1;   // of the output; without a limit, or with one that does not fit, a quarter of the context is kept for it
-  bool add_special = false;  // the ids were encoded so; special tokens that the tokenizer put around the text are kept
-  bool in_template = false;  // the text is what a user says inside a chat template, which is kept
-};
+  int64_t max_tokens = -1;  // of the output; without a limit, or with one that does not fit, a quarter of the context is kept for it
 
-// Cuts ids that leave no room for output; true if it did. `text`: what they were encoded from, none when they were given as ids. Throws Error
-// where the text cannot be told from the chat template around it.
-bool cut_prompt(std::vector<int32_t>& ids, const std::optional<std::string>& text, const Tokenizer* tokenizer, const PromptCut& cut);
+  // Whether a prompt of so many tokens leaves no room for output and is to be cut.
+  bool needed(size_t tokens) const { return !side.empty() && static_cast<int64_t>(tokens) >= ctx_size; }
+};
+void cut_prompt(std::vector<int32_t>& ids, const PromptFrame& frame, const PromptCut& cut);
 
 }  // namespace bolide

@@ -22,6 +22,15 @@ std::string prompt_text(const GenerateOptions& options) {
   throw UsageError("no prompt: give one with --prompt TEXT, --file FILE or --prompt-ids IDS, or on standard input");
 }
 
+// What stands around the text of a prompt that the tokenizer or a chat template put into a frame.
+PromptFrame special_frame(const Prompt& prompt, const GenerateOptions& options, const Tokenizer* tokenizer) {
+  if (!prompt.text || !tokenizer || (!options.add_special && !prompt.said)) return {};
+  const std::optional<PromptFrame> frame = frame_of(prompt.ids, prompt.said.value_or(*prompt.text), *tokenizer);
+  if (!frame && prompt.said)
+    throw Error("--truncate cannot tell the prompt from what the chat template puts around it. Shorten the prompt, or use --raw");
+  return frame.value_or(PromptFrame{});
+}
+
 }  // namespace
 
 Prompt read_prompt(const GenerateOptions& options) {
@@ -77,9 +86,9 @@ void encode_prompt(Prompt& prompt, const GenerateOptions& options, const Tokeniz
 
 void truncate_prompt(Prompt& prompt, const GenerateOptions& options, const Tokenizer* tokenizer, int64_t ctx_size) {
   const size_t size = prompt.ids.size();
-  PromptCut cut{options.truncate, ctx_size, options.max_tokens, options.add_special};
-  cut.in_template = prompt.said.has_value();
-  if (!cut_prompt(prompt.ids, prompt.said ? prompt.said : prompt.text, tokenizer, cut)) return;
+  const PromptCut cut{options.truncate, ctx_size, options.max_tokens};
+  if (!cut.needed(size)) return;
+  cut_prompt(prompt.ids, special_frame(prompt, options, tokenizer), cut);
   spdlog::warn("prompt cut on the {} from {} to {} tokens; {} of the context's {} are left for the output", options.truncate, size,
                prompt.ids.size(), ctx_size - static_cast<int64_t>(prompt.ids.size()), ctx_size);
 }

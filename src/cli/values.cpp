@@ -165,7 +165,9 @@ std::vector<int32_t> parse_counts(const std::string& flag, const std::string& te
 std::optional<DType> parse_dtype_flag(const std::string& flag, const std::string& text) {
   if (text == "auto") return std::nullopt;
   const auto dtype = parse_dtype(text);
-  if (!dtype) refuse(flag, text, "auto, bfloat16, float16 or float32");
+  const bool kv = flag == "--kv-cache-dtype";  // the only place for fp8
+  if (!dtype || (*dtype == DType::f8 && !kv))
+    refuse(flag, text, kv ? "auto, bfloat16, float16, float32 or fp8" : "auto, bfloat16, float16 or float32");
   return dtype;
 }
 

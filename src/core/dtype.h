@@ -10,15 +10,16 @@
 
 namespace bolide {
 
-enum class DType : uint8_t { f32, f16, bf16 };
+// f8: e4m3, for the KV cache alone (4 bits of exponent, 3 of mantissa, no infinity, largest 448; Micikevicius et al., arXiv:2209.05433).
+enum class DType : uint8_t { f32, f16, bf16, f8 };
 
-constexpr size_t dtype_size(DType t) { return t == DType::f32 ? 4 : 2; }
+constexpr size_t dtype_size(DType t) { return t == DType::f32 ? 4 : t == DType::f8 ? 1 : 2; }
 
-// "float32", "float16", "bfloat16": config.json's and the command line's names.
+// "float32", "float16", "bfloat16", "fp8": config.json's and the command line's names.
 std::string_view dtype_name(DType t);
-// "F32", "F16", "BF16": safetensors' names.
+// "F32", "F16", "BF16", "F8_E4M3": safetensors' names.
 std::string_view dtype_safetensors_name(DType t);
-// Accepts both families and the aliases fp32, float, fp16, half, f16, bf16, f32 (any case); nothing for other names.
+// Accepts both families and the aliases fp32, float, fp16, half, f16, bf16, f32, fp8_e4m3 (any case); nothing for other names.
 std::optional<DType> parse_dtype(std::string_view name);
 
 inline float bf16_to_f32(uint16_t bits) {
@@ -39,12 +40,17 @@ inline uint16_t f32_to_bf16(float value) {
 float f16_to_f32(uint16_t bits);
 uint16_t f32_to_f16(float value);  // nearest, ties to even; overflow to infinity; NaN stays NaN
 
+float f8_to_f32(uint8_t bits);
+// Nearest, ties to even; beyond 448 saturates, infinities too; NaN stays NaN.
+uint8_t f32_to_f8(float value);
+
 // Element i of a packed array.
 inline float load_element(const void* data, DType t, size_t i) {
   switch (t) {
     case DType::f32: return static_cast<const float*>(data)[i];
     case DType::f16: return f16_to_f32(static_cast<const uint16_t*>(data)[i]);
     case DType::bf16: return bf16_to_f32(static_cast<const uint16_t*>(data)[i]);
+    case DType::f8: return f8_to_f32(static_cast<const uint8_t*>(data)[i]);
   }
   return 0.0f;
 }

@@ -199,6 +199,8 @@ void NarrowOf(const AttentionTile& tile, int32_t from, int32_t to, const Attenti
       return NarrowPartial<Bf16>(tile, from, to, work, state);
     case DType::f16:
       return NarrowPartial<F16>(tile, from, to, work, state);
+    case DType::f8:
+      return NarrowPartial<F8>(tile, from, to, work, state);
   }
 }
 

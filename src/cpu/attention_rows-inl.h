@@ -30,6 +30,9 @@ struct Bf16 {
 struct F16 {
   uint16_t bits;
 };
+struct F8 {
+  uint8_t bits;
+};
 
 template <class D>
 HWY_INLINE hn::Vec<D> LoadWide(D d, const float* from) {
@@ -45,6 +48,19 @@ template <class D>
 HWY_INLINE hn::Vec<D> LoadWide(D d, const F16* from) {
   const hn::Rebind<hwy::float16_t, D> d16;
   return hn::PromoteTo(d, hn::LoadU(d16, reinterpret_cast<const hwy::float16_t*>(from)));
+}
+
+// The seven bits below the sign, moved to a float's exponent and mantissa, are the value times 2^-120, subnormals included.
+template <class D>
+HWY_INLINE hn::Vec<D> LoadWide(D d, const F8* from) {
+  const hn::Rebind<uint8_t, D> d8;
+  const hn::Rebind<uint32_t, D> d32;
+  const auto bits = hn::PromoteTo(d32, hn::LoadU(d8, reinterpret_cast<const uint8_t*>(from)));
+  const auto magnitude = hn::ShiftLeft<20>(hn::And(bits, hn::Set(d32, 0x7fu)));
+  const auto sign = hn::ShiftLeft<24>(hn::And(bits, hn::Set(d32, 0x80u)));
+  const auto value = hn::Mul(hn::BitCast(d, hn::Or(magnitude, sign)), hn::Set(d, 0x1p120f));
+  const auto is_nan = hn::RebindMask(d, hn::Eq(magnitude, hn::Set(d32, 0x7fu << 20)));
+  return hn::IfThenElse(is_nan, hn::NaN(d), value);
 }
 
 // Rows of K and V of one block; the lists are filled up to a multiple of 8 with the last row.

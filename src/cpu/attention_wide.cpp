@@ -181,6 +181,8 @@ void WideOf(const AttentionTile& tile, int32_t from, int32_t to, const Attention
       return WidePartial<Bf16>(tile, from, to, work, state);
     case DType::f16:
       return WidePartial<F16>(tile, from, to, work, state);
+    case DType::f8:
+      return WidePartial<F8>(tile, from, to, work, state);
   }
 }
 

@@ -29,6 +29,8 @@ void embed_row(const void* row, DType dtype, float scale, float* out, int32_t co
       return scale_row<uint16_t>(row, scale, out, count, f16_to_f32);
     case DType::bf16:
       return scale_row<uint16_t>(row, scale, out, count, bf16_to_f32);
+    case DType::f8:  // no dtype of weights
+      return;
   }
 }
 

@@ -10,6 +10,7 @@ CpuMatrix::CpuMatrix(std::span<const TensorView> stacked_rows) {
   BOLIDE_CHECK(!stacked_rows.empty());
   for (const TensorView& view : stacked_rows) {
     BOLIDE_CHECK(view && view.shape.size() == 2 && view.shape[0] >= 0 && view.shape[1] >= 0);
+    BOLIDE_CHECK(view.dtype != DType::f8);  // of the KV cache alone
     if (parts_.empty()) {
       columns_ = view.shape[1];
       dtype_ = view.dtype;

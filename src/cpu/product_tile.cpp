@@ -350,6 +350,8 @@ void product_tile_simd(const ProductTile& tile) {
       return tile_by_prefetch<hwy::float16_t>(tile);
     case DType::bf16:
       return tile_by_prefetch<hwy::bfloat16_t>(tile);
+    case DType::f8:  // no dtype of weights
+      return;
   }
 }
 

@@ -156,6 +156,33 @@ void store_f16(const float* HWY_RESTRICT x, int64_t n, uint16_t* HWY_RESTRICT ou
   for (; i < n; ++i) out[i] = f32_to_f16(x[i]);
 }
 
+// f32_to_f8 lane by lane.
+void store_f8(const float* HWY_RESTRICT x, int64_t n, uint8_t* HWY_RESTRICT out) {
+  const Whole d;
+  const hn::RebindToUnsigned<Whole> du;
+  const hn::RebindToSigned<Whole> di;
+  const hn::Rebind<uint8_t, Whole> d8;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const auto v = hn::LoadU(d, x + i);
+    const auto bits = hn::BitCast(du, v);
+    const auto sign = hn::And(hn::ShiftRight<24>(bits), hn::Set(du, 0x80u));
+    const auto magnitude = hn::And(bits, hn::Set(du, 0x7fffffffu));
+    // Ordered like the integers, as both are positive.
+    const auto bounded = hn::Min(magnitude, hn::Set(du, 0x43e00000u));
+    const auto odd = hn::And(hn::ShiftRight<20>(bounded), hn::Set(du, 1u));
+    const auto rounded = hn::ShiftRight<20>(hn::Sub(hn::Add(bounded, hn::Add(odd, hn::Set(du, 0x7ffffu))), hn::Set(du, 120u << 23)));
+    const auto shifted = hn::Add(hn::BitCast(d, bounded), hn::Set(d, 0x1p14f));
+    const auto small = hn::Sub(hn::BitCast(du, shifted), hn::Set(du, 0x46800000u));
+    const auto is_small = hn::Lt(magnitude, hn::Set(du, 0x3c800000u));
+    const auto is_nan = hn::Gt(magnitude, hn::Set(du, 0x7f800000u));
+    const auto value = hn::IfThenElse(is_nan, hn::Set(du, 0x7fu), hn::IfThenElse(is_small, small, rounded));
+    hn::StoreU(hn::DemoteTo(d8, hn::BitCast(di, hn::Or(value, sign))), d8, out + i);
+  }
+  for (; i < n; ++i) out[i] = f32_to_f8(x[i]);
+}
+
 void store_rounded_simd(const float* x, int64_t n, DType dtype, void* out) {
   switch (dtype) {
     case DType::f32:
@@ -166,6 +193,9 @@ void store_rounded_simd(const float* x, int64_t n, DType dtype, void* out) {
       break;
     case DType::f16:
       store_f16(x, n, static_cast<uint16_t*>(out));
+      break;
+    case DType::f8:
+      store_f8(x, n, static_cast<uint8_t*>(out));
       break;
   }
 }

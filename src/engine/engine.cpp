@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <chrono>
 #include <exception>
 #include <map>
 #include <utility>
@@ -11,6 +12,24 @@
 
 namespace bolide {
 namespace {
+
+// Adds the time until its end to a sum, and takes it from the one that runs around it.
+class Lap {
+ public:
+  explicit Lap(double& sum, double* around = nullptr) : sum_(sum), around_(around) {}
+  ~Lap() {
+    const double seconds = std::chrono::duration<double>(Sequence::Clock::now() - begin_).count();
+    sum_ += seconds;
+    if (around_) *around_ -= seconds;
+  }
+  Lap(const Lap&) = delete;
+  Lap& operator=(const Lap&) = delete;
+
+ private:
+  double& sum_;
+  double* around_;
+  Sequence::Clock::time_point begin_ = Sequence::Clock::now();
+};
 
 class EngineImpl final : public Engine {
  public:
@@ -23,6 +42,7 @@ class EngineImpl final : public Engine {
   const Tokenizer* tokenizer() const override { return loaded_.tokenizer.get(); }
   const GenerationDefaults& generation_defaults() const override { return loaded_.defaults; }
   const EngineInfo& info() const override { return loaded_.info; }
+  EngineCounters counters() const override { return counters_; }
   Backend& backend() override { return *loaded_.device.backend; }
   std::span<const int32_t> eos_ids() const override { return loaded_.eos_ids; }
 
@@ -40,13 +60,12 @@ class EngineImpl final : public Engine {
     std::vector<SequenceId> ids;  // of the work's sequences, which may be gone when it lands
     std::vector<size_t> rows;     // logits rows of each
   };
-  void launch(Flight& flight);
-  void launch_ahead();
+  void launch(Flight& flight, const std::vector<ScheduledWork>& work);
   void land();
   void build_batch(const std::vector<ScheduledWork>& work);
-  void build_ahead(const std::vector<ScheduledWork>& work, const Flight& before);
-  void deliver(const ScheduledWork& work, std::span<const SampledToken> rows);
-  void deliver_token(Sequence& sequence, const SampledToken& sampled);
+  void add_work(const ScheduledWork& work);
+  void deliver(const ScheduledWork& work, std::span<const SampledToken> rows, Sequence::Clock::time_point now);
+  void deliver_token(Sequence& sequence, const SampledToken& sampled, Sequence::Clock::time_point now);
   void finish(Sequence& sequence, FinishReason reason, std::optional<std::string> stop_match, std::optional<int32_t> stop_token);
   // Work for one sequence, above all calls of its sink. What it throws ends that sequence; step() rethrows it once the others are served.
   template <typename Work>
@@ -62,6 +81,7 @@ class EngineImpl final : public Engine {
   std::exception_ptr error_;               // first of this step
   std::exception_ptr broken_;              // a step that the executor could not finish
   Flight flight_, next_flight_, landing_;  // flight_ was launched first; without work: none
+  EngineCounters counters_;
   // Kept between steps for their capacity.
   Batch batch_;
   std::vector<SeenToken> seen_;
@@ -113,15 +133,19 @@ bool EngineImpl::step() {
   const std::unique_ptr<bool, void (*)(bool*)> leave(&stepping_, [](bool* flag) { *flag = false; });
   end_finished();
   if (flight_.work.empty() && !sequences_.empty()) {
-    flight_.work = scheduler_.plan();
-    BOLIDE_CHECK(!flight_.work.empty() || !to_end_.empty());
-    if (!flight_.work.empty()) {
-      build_batch(flight_.work);
-      launch(flight_);
-    }
+    const Lap lap(counters_.prepare_seconds);
+    const std::vector<ScheduledWork>& work = scheduler_.plan();
+    BOLIDE_CHECK(!work.empty() || !to_end_.empty());
+    launch(flight_, work);
   }
   if (!flight_.work.empty()) {
-    launch_ahead();
+    // While the device works on a step, the next one is handed over: the device goes from one to the other without waiting for the
+    // host, which reads one step behind.
+    if (loaded_.run_ahead) {
+      const Lap lap(counters_.prepare_seconds);
+      launch(next_flight_, scheduler_.plan_ahead());
+      counters_.steps_ahead += next_flight_.work.empty() ? 0 : 1;
+    }
     land();
   }
   if (sequences_.empty() && !flight_.work.empty()) land();  // nobody waits for it
@@ -132,32 +156,27 @@ bool EngineImpl::step() {
   return !sequences_.empty();
 }
 
-// Submits batch_, which was built for the flight's work. A step that fails leaves published chunks without contents: nothing may go on from
-// there.
-void EngineImpl::launch(Flight& flight) {
+// Builds and submits a step, unless there is nothing to do. One that fails leaves published chunks without contents: nothing may go on
+// from there.
+void EngineImpl::launch(Flight& flight, const std::vector<ScheduledWork>& work) {
+  flight.work.assign(work.begin(), work.end());
   flight.ids.clear();
   flight.rows.clear();
-  for (const ScheduledWork& item : flight.work) {
-    flight.ids.push_back(item.sequence->id);
-    flight.rows.push_back(static_cast<size_t>(item.logprob_end - item.logprob_begin) + (item.draws ? 1 : 0));
-  }
+  if (work.empty()) return;
   try {
+    build_batch(work);
+    for (const ScheduledWork& item : work) {
+      flight.ids.push_back(item.sequence->id);
+      flight.rows.push_back(static_cast<size_t>(item.logprob_end - item.logprob_begin) + (item.draws ? 1 : 0));
+    }
+    const Lap lap(counters_.submit_seconds, &counters_.prepare_seconds);
     loaded_.executor->submit(batch_);
   } catch (...) {
     broken_ = std::current_exception();
     throw;
   }
-}
-
-// While the device works on a step, the next one is handed over where it can be foreseen: the device goes from one to the other without
-// waiting for the host, which reads one step behind.
-void EngineImpl::launch_ahead() {
-  const auto gone = [&](SequenceId id) { return sequences_.count(id) == 0; };
-  if (!loaded_.run_ahead || std::any_of(flight_.ids.begin(), flight_.ids.end(), gone)) return;
-  next_flight_.work = scheduler_.plan_ahead(flight_.work);
-  if (next_flight_.work.empty()) return;
-  build_ahead(next_flight_.work, flight_);
-  launch(next_flight_);
+  ++counters_.steps;
+  counters_.tokens += batch_.tokens();
 }
 
 // Waits for flight_ and hands out what it drew; next_flight_ takes its place.
@@ -167,19 +186,20 @@ void EngineImpl::land() {
   next_flight_.work.clear();
   std::span<const SampledToken> rows;
   try {
+    const Lap lap(counters_.wait_seconds);
     rows = loaded_.executor->wait();
   } catch (...) {
     broken_ = std::current_exception();
     throw;
   }
+  const Lap lap(counters_.deliver_seconds);
+  const Sequence::Clock::time_point now = Sequence::Clock::now();
   size_t row = 0;
   for (size_t i = 0; i < landing_.work.size(); ++i) {
     const size_t count = landing_.rows[i];
     // A sequence may have ended, or been cancelled, since its row was launched.
     if (sequences_.count(landing_.ids[i]) != 0) {
-      const ScheduledWork& item = landing_.work[i];
-      item.sequence->computed += item.tokens;
-      guard(landing_.ids[i], [&] { deliver(item, rows.subspan(row, count)); });
+      guard(landing_.ids[i], [&] { deliver(landing_.work[i], rows.subspan(row, count), now); });
     }
     row += count;
   }
@@ -204,40 +224,33 @@ void EngineImpl::build_batch(const std::vector<ScheduledWork>& work) {
   batch_.clear();
   const Sequence::Clock::time_point now = Sequence::Clock::now();
   for (const ScheduledWork& item : work) {
-    Sequence& sequence = *item.sequence;
-    sequence.mark_scheduled(now);
-    const std::span<const int32_t> all = sequence.tokens;
-    const int32_t first_row = batch_.tokens();
-    for_each_piece(sequence.computed, sequence.computed + item.tokens, loaded_.limits, [&](int32_t begin, int32_t end) {
-      batch_.add_sequence(all.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)), begin, sequence.chunks,
-                          loaded_.limits.chunk_tokens);
-    });
-    for (int32_t position = item.logprob_begin; position < item.logprob_end; ++position) {
-      batch_.add_logits(first_row + position - sequence.computed, sequence.prompt_logprob_spec(position), {}, {});
-    }
-    if (item.draws) {
-      sequence.collect_penalties(seen_, biases_);
-      batch_.add_logits(first_row + item.tokens - 1, sequence.next_token_spec(), seen_, biases_);
-    }
+    item.sequence->mark_scheduled(now);
+    add_work(item);
   }
 }
 
-// Every sequence's token is what its row of the step before draws.
-void EngineImpl::build_ahead(const std::vector<ScheduledWork>& work, const Flight& before) {
-  batch_.clear();
-  size_t row = 0, i = 0;
-  for (const ScheduledWork& item : work) {
-    while (before.work[i].sequence != item.sequence) row += before.rows[i++];
-    const Sequence& sequence = *item.sequence;
-    const int32_t drawn = -1 - static_cast<int32_t>(row + before.rows[i] - 1);
-    const auto position = static_cast<int32_t>(sequence.tokens.size());
-    const int32_t first_row = batch_.add_sequence({&drawn, 1}, position, sequence.chunks, loaded_.limits.chunk_tokens);
-    sequence.collect_penalties(seen_, biases_);
-    batch_.add_logits(first_row, sequence.next_token_spec(1), seen_, biases_);
+void EngineImpl::add_work(const ScheduledWork& work) {
+  Sequence& sequence = *work.sequence;
+  const int32_t first_row = batch_.tokens(), end = work.begin + work.tokens;
+  const std::span<const int32_t> all = sequence.tokens;
+  // A token that is still under way is what its row of the step before draws.
+  const int32_t drawn = -1 - sequence.drawn_row;
+  for_each_piece(work.begin, end, loaded_.limits, [&](int32_t from, int32_t to) {
+    const bool known = static_cast<size_t>(to) <= all.size();
+    BOLIDE_CHECK(known || to - from == 1);
+    const auto piece = known ? all.subspan(static_cast<size_t>(from), static_cast<size_t>(to - from)) : std::span(&drawn, 1);
+    batch_.add_sequence(piece, from, sequence.chunks, loaded_.limits.chunk_tokens);
+  });
+  for (int32_t position = work.logprob_begin; position < work.logprob_end; ++position) {
+    batch_.add_logits(first_row + position - work.begin, sequence.prompt_logprob_spec(position), {}, {});
   }
+  if (!work.draws) return;
+  sequence.collect_penalties(seen_, biases_);
+  sequence.drawn_row = batch_.logit_row_count();
+  batch_.add_logits(first_row + work.tokens - 1, sequence.next_token_spec(end), seen_, biases_);
 }
 
-void EngineImpl::deliver(const ScheduledWork& work, std::span<const SampledToken> rows) {
+void EngineImpl::deliver(const ScheduledWork& work, std::span<const SampledToken> rows, Sequence::Clock::time_point now) {
   Sequence& sequence = *work.sequence;
   size_t row = 0;
   for (int32_t position = work.logprob_begin; position < work.logprob_end; ++position) {
@@ -248,8 +261,8 @@ void EngineImpl::deliver(const ScheduledWork& work, std::span<const SampledToken
     guard(sequence.id, [&] { sequence.sink.on_prompt_logprobs(sequence.id, logprobs); });
   }
   if (work.draws) {
-    deliver_token(sequence, rows[row]);
-  } else if (sequence.goal() == 0) {
+    deliver_token(sequence, rows[row], now);
+  } else if (sequence.max_output == 0 && sequence.logprobs_known()) {
     finish(sequence, FinishReason::length, std::nullopt, std::nullopt);
   }
 }
@@ -260,16 +273,17 @@ bool EngineImpl::is_stop(const Sequence& sequence, int32_t id) const {
   return !sequence.params.ignore_eos && std::binary_search(loaded_.eos_ids.begin(), loaded_.eos_ids.end(), id);
 }
 
-void EngineImpl::deliver_token(Sequence& sequence, const SampledToken& sampled) {
+void EngineImpl::deliver_token(Sequence& sequence, const SampledToken& sampled, Sequence::Clock::time_point now) {
   if (sampled.id < 0 || sampled.id >= loaded_.model.config.vocab) {
     throw Error(
         fmt::format("no token could be drawn after {} tokens: the model's logits are not finite. Its weights may be damaged, or too "
                     "large for {} activations",
                     sequence.tokens.size(), dtype_name(loaded_.device.backend->activation_dtype())));
   }
-  sequence.mark_token(Sequence::Clock::now());
+  sequence.mark_token(now);
   if (is_stop(sequence, sampled.id)) return finish(sequence, FinishReason::stop, std::nullopt, sampled.id);
   sequence.append(sampled.id);
+  scheduler_.publish(sequence);
   const OutputText::Piece piece = sequence.text.push(sampled.id);
   top_.clear();
   for (int32_t i = 0; i < std::min(sampled.top_count, kMaxTopLogprobs); ++i) top_.push_back({sampled.top_ids[i], sampled.top_logprobs[i]});
@@ -325,8 +339,10 @@ std::string_view finish_reason_name(FinishReason reason) {
   return "?";
 }
 
+std::unique_ptr<Engine> make_engine(LoadedModel loaded) { return std::make_unique<EngineImpl>(std::move(loaded)); }
+
 std::unique_ptr<Engine> Engine::load(const ModelSource& source, const EngineOptions& options) {
-  return std::make_unique<EngineImpl>(load_engine(source, options));
+  return make_engine(load_engine(source, options));
 }
 
 }  // namespace bolide

@@ -29,7 +29,7 @@ struct EngineOptions {
   // Of a GPU's total memory, what weights, workspace and KV cache may take together; the CPU's bound is what is free.
   double gpu_memory_utilization = 0.9;
   int32_t max_logprob_rows = 64;       // prompt log-probabilities: rows of logits per step
-  // Launch the next step before the present one's tokens are known, where it can be foreseen. None = where the device works on its own.
+  // Launch the next step before the present one's tokens are known. None = where the device works on its own.
   std::optional<bool> run_ahead;
   // Sequences that begin alike share the KV chunks of what they have in common, and chunks are kept for later sequences while nobody
   // needs their place: at most prefix_cache_tokens tokens of them (0 = as many as the cache holds).
@@ -116,6 +116,18 @@ struct EngineInfo {
   double load_seconds;
   LoadTimes load;
   std::vector<std::string> notes;   // lines for the log: what was assumed, cut or ignored
+  bool asynchronous;                // the device works on its own while the host prepares the next step
+};
+
+// What the steps so far took of the caller's thread. On a device that computes by itself, prepare, submit and deliver run beside its work
+// where the next step is handed over ahead; elsewhere submit is the computation.
+struct EngineCounters {
+  int64_t steps = 0, steps_ahead = 0;  // of which handed over while another was under way
+  int64_t tokens = 0;                  // rows of all steps
+  double prepare_seconds = 0;          // choosing sequences, building the batch
+  double submit_seconds = 0;           // until the backend has it
+  double wait_seconds = 0;             // for its results
+  double deliver_seconds = 0;          // tokens to their sinks
 };
 
 class Engine {
@@ -127,6 +139,7 @@ class Engine {
   virtual const Tokenizer* tokenizer() const = 0;  // null when the folder has none
   virtual const GenerationDefaults& generation_defaults() const = 0;
   virtual const EngineInfo& info() const = 0;
+  virtual EngineCounters counters() const = 0;
   // The device, for measurements between steps: its read bandwidth, its clocks.
   virtual Backend& backend() = 0;
   // generation_config.json, config.json and the tokenizer's eos token together.

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <future>
-#include <limits>
 #include <utility>
 
 #include "core/error.h"
@@ -46,18 +45,17 @@ std::vector<int32_t> stop_ids(const LoadedModel& loaded, const std::filesystem::
 
 // Bounds what grows with context times sequences by what the cache can hold. Every token of a penalty history or chunk table lies in
 // the cache, the newest one of each sequence apart. Sequences that share chunks may go beyond that: they get twice as much, and what
-// still exceeds it waits for a later step. A prefill in whole pieces brings its table once for each of them.
+// still exceeds it waits for a later step. A prefill in whole pieces brings its table once for each of them, which the capacity counts
+// already.
 void bound_by_cache(StepCapacity& capacity, const EngineOptions& options, int64_t ctx_size, int32_t chunk_tokens, int32_t chunks) {
   const int64_t times = options.prefix_cache ? 2 : 1;
-  const int64_t pieces = options.deterministic ? capacity.tokens / chunk_tokens : 0;
+  const int64_t pieces = whole_pieces_of(options, chunk_tokens);
   const int64_t history = times * chunks * chunk_tokens + capacity.sequences;
   capacity.seen_tokens = static_cast<int32_t>(std::min<int64_t>(capacity.seen_tokens, history));
   capacity.logit_biases =
       static_cast<int32_t>(std::min<int64_t>(capacity.logit_biases, history + int64_t{kMaxLogitBiases} * capacity.sequences));
   const int64_t tables = times * chunks + pieces * chunks_for(ctx_size, 1, chunk_tokens);
-  const int64_t most = capacity.chunk_ids + pieces * chunks_for(ctx_size, 1, chunk_tokens);
-  capacity.chunk_ids = static_cast<int32_t>(std::min<int64_t>({most, tables, std::numeric_limits<int32_t>::max()}));
-  capacity.sequences += static_cast<int32_t>(pieces);
+  capacity.chunk_ids = static_cast<int32_t>(std::min<int64_t>(capacity.chunk_ids, tables));
 }
 
 SchedulerLimits scheduler_limits(const EngineOptions& options, const StepCapacity& capacity, int32_t chunk_tokens, int32_t chunks) {
@@ -120,7 +118,7 @@ void validate_options(const EngineOptions& options) {
   }
 }
 
-LoadedModel load_engine(const ModelSource& source, const EngineOptions& options) {
+LoadedModel load_engine(const ModelSource& source, const EngineOptions& options, ChosenBackend given) {
   using Clock = std::chrono::steady_clock;
   const auto begin = Clock::now();
   auto mark = begin;
@@ -134,7 +132,8 @@ LoadedModel load_engine(const ModelSource& source, const EngineOptions& options)
   const bool checkpoint = source.random_shape.empty();
   if (checkpoint) tokenizer = std::async(std::launch::async, [&source] { return load_tokenizer(source.folder); });
   // The device is asked before the model is opened, so that its free memory does not yet lack weights drawn at random.
-  LoadedModel loaded{choose_backend(options.device), {}, nullptr, {}, {}, {}, {}, {}, nullptr};
+  if (!given.backend) given = choose_backend(options.device);
+  LoadedModel loaded{std::move(given), {}, nullptr, {}, {}, {}, {}, {}, nullptr};
   Backend& backend = *loaded.device.backend;
   const DeviceInfo device = backend.info();
   loaded.info.load.device = lap();
@@ -153,7 +152,6 @@ LoadedModel load_engine(const ModelSource& source, const EngineOptions& options)
   const int64_t asked_ctx = options.ctx_size > 0 ? std::min(options.ctx_size, config.context) : config.context;
   StepCapacity capacity = needs.capacity;
   info.notes.insert(info.notes.end(), plan.notes.begin(), plan.notes.end());
-  const int64_t cache_tokens = int64_t{plan.chunks} * chunk_tokens;
   bound_by_cache(capacity, options, asked_ctx, chunk_tokens, plan.chunks);
   loaded.ctx_source = plan.ctx_source;
   loaded.limits = scheduler_limits(options, capacity, chunk_tokens, plan.chunks);
@@ -166,7 +164,8 @@ LoadedModel load_engine(const ModelSource& source, const EngineOptions& options)
   info.load.tokenizer = lap();
   info.device = device;
   info.ctx_size = plan.ctx_size;
-  loaded.run_ahead = options.run_ahead.value_or(loaded.executor->asynchronous());
+  info.asynchronous = loaded.executor->asynchronous();
+  loaded.run_ahead = options.run_ahead.value_or(info.asynchronous);
   info.memory_limit = needs.request.limit_bytes;
   describe(loaded, capacity);
   info.load_seconds = std::chrono::duration<double>(Clock::now() - begin).count();

@@ -28,7 +28,10 @@ struct LoadedModel {
 // Throws UsageError for options outside their range.
 void validate_options(const EngineOptions& options);
 
-// Throws UsageError for options outside their range, ModelError, MemoryError.
-LoadedModel load_engine(const ModelSource& source, const EngineOptions& options);
+// `device`: the backend to use; without one, what options.device asks for. Throws UsageError for options outside their range, ModelError,
+// MemoryError.
+LoadedModel load_engine(const ModelSource& source, const EngineOptions& options, ChosenBackend device = {});
+
+std::unique_ptr<Engine> make_engine(LoadedModel loaded);
 
 }  // namespace bolide

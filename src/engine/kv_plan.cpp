@@ -59,6 +59,10 @@ int32_t piece_tokens(const EngineOptions& options) {
   return std::max(size, 1);
 }
 
+int32_t whole_pieces_of(const EngineOptions& options, int32_t chunk_tokens) {
+  return options.deterministic ? options.max_num_batched_tokens / chunk_tokens : 0;
+}
+
 size_t memory_limit(const DeviceInfo& device, double utilization) {
   if (device.id == "cpu") return device.memory_free;
   return std::min(device.memory_free, static_cast<size_t>(utilization * static_cast<double>(device.memory_total)));
@@ -72,6 +76,11 @@ MemoryNeeds memory_needs(const ModelConfig& config, size_t weights_bytes, DType 
   const int32_t chunk_tokens = piece_tokens(options);
   needs.capacity =
       step_capacity(options.max_num_batched_tokens, options.max_num_seqs, logprob_rows(options, chunk_tokens), asked_ctx, chunk_tokens);
+  // Each whole piece stands in a step as an entry of its own, with a table of its own.
+  const int32_t pieces = whole_pieces_of(options, chunk_tokens);
+  needs.capacity.sequences += pieces;
+  const int64_t tables = int64_t{needs.capacity.chunk_ids} + int64_t{pieces} * chunks_for(asked_ctx, 1, chunk_tokens);
+  needs.capacity.chunk_ids = static_cast<int32_t>(std::min<int64_t>(tables, std::numeric_limits<int32_t>::max()));
   KvRequest& r = needs.request;
   r.ctx_size = options.ctx_size;
   r.model_context = config.context;

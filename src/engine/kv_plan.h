@@ -37,6 +37,9 @@ size_t memory_limit(const DeviceInfo& device, double utilization);
 // C of an engine with these options: chunk_tokens, less where whole pieces (EngineOptions::deterministic) would find no room in a step.
 int32_t piece_tokens(const EngineOptions& options);
 
+// Entries of a step that a prefill cut into whole pieces (EngineOptions::deterministic) takes at most, beyond one for each sequence.
+int32_t whole_pieces_of(const EngineOptions& options, int32_t chunk_tokens);
+
 // A step's upper bounds and the memory that a model needs on a backend, before anything is read or allocated.
 struct MemoryNeeds {
   StepCapacity capacity;

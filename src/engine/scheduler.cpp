@@ -35,6 +35,22 @@ void Scheduler::remove(Sequence& sequence) {
 
 const std::vector<ScheduledWork>& Scheduler::plan() {
   work_.clear();
+  fill_step();
+  return work_;
+}
+
+const std::vector<ScheduledWork>& Scheduler::plan_ahead() {
+  work_.clear();
+  for (Sequence* sequence : running_) {
+    if (sequence->pending() != 1) continue;
+    if (sequence->under_way > 0 && sequence->penalised()) return work_;
+    if (!take_chunks(*sequence)) return work_;
+  }
+  fill_step();
+  return work_;
+}
+
+void Scheduler::fill_step() {
   tokens_left_ = limits_.tokens;
   rows_left_ = limits_.logit_rows;
   history_left_ = limits_.history_tokens;
@@ -65,45 +81,21 @@ const std::vector<ScheduledWork>& Scheduler::plan() {
     waiting_.pop_front();
     schedule(*running_.back());
   }
-  return work_;
 }
 
-const std::vector<ScheduledWork>& Scheduler::plan_ahead(const std::vector<ScheduledWork>& under_way) {
-  work_.clear();
-  chunk_ids_left_ = limits_.chunk_ids;
-  if (!waiting_.empty() || under_way.size() != running_.size()) return work_;
-  for (const ScheduledWork& item : under_way) {
-    if (!item.draws || item.sequence->penalised()) return work_;
-  }
-  for (const ScheduledWork& item : under_way) {
-    Sequence& sequence = *item.sequence;
-    if (sequence.output_tokens() + 1 >= sequence.max_output) continue;  // ends with the step under way
-    const auto position = static_cast<int32_t>(sequence.tokens.size());
-    while (sequence.chunks.size() < chunks_of(int64_t{position} + 1, limits_.chunk_tokens)) {
-      const std::optional<ChunkId> chunk = pool_.take();
-      if (!chunk) {
-        work_.clear();
-        return work_;
-      }
-      sequence.chunks.push_back(*chunk);
-    }
-    chunk_ids_left_ -= static_cast<int32_t>(sequence.chunks.size());
-    if (chunk_ids_left_ < 0) {
-      work_.clear();
-      return work_;
-    }
-    work_.push_back({&sequence, 1, position, position, true});
-  }
-  return work_;
-}
-
-// Makes room for the token at position `computed`. False when the sequence itself had to give way.
-bool Scheduler::grow(Sequence& sequence) {
+// Makes room for the token at position `computed`, where there is a chunk for it.
+bool Scheduler::take_chunks(Sequence& sequence) {
   while (sequence.chunks.size() < chunks_of(int64_t{sequence.computed} + 1, limits_.chunk_tokens)) {
-    if (const std::optional<ChunkId> chunk = pool_.take()) {
-      sequence.chunks.push_back(*chunk);
-      continue;
-    }
+    const std::optional<ChunkId> chunk = pool_.take();
+    if (!chunk) return false;
+    sequence.chunks.push_back(*chunk);
+  }
+  return true;
+}
+
+// The same by pre-empting. False when the sequence itself had to give way.
+bool Scheduler::grow(Sequence& sequence) {
+  while (!take_chunks(sequence)) {
     const bool itself = running_.back() == &sequence;
     preempt_youngest();
     if (itself) return false;
@@ -133,6 +125,7 @@ bool Scheduler::admit(Sequence& sequence) {
 
 void Scheduler::preempt_youngest() {
   Sequence& youngest = *running_.back();
+  BOLIDE_CHECK(youngest.under_way == 0);  // it could not be computed again without the token that it has drawn
   release_chunks(youngest);
   running_.pop_back();
   waiting_.push_front(&youngest);
@@ -177,9 +170,10 @@ void Scheduler::take_over_shared(Sequence& sequence) {
   }
 }
 
-// Makes the chunks known that the sequence will have filled when `computed` of its tokens are in the cache.
-void Scheduler::publish(Sequence& sequence, int32_t computed) {
+// A chunk's contents are there for every later step, and for the rest of the step that fills it.
+void Scheduler::publish(Sequence& sequence) {
   if (!limits_.share_prefixes || (limits_.whole_pieces && cut_anywhere(sequence))) return;
+  int32_t computed = std::min(sequence.computed, static_cast<int32_t>(sequence.tokens.size()));
   if (limits_.whole_pieces) computed = std::min(computed, sequence.prompt_tokens);
   for (int32_t i = sequence.indexed; i < computed / limits_.chunk_tokens; ++i) {
     const std::span<const int32_t> tokens = chunk_of(sequence.tokens, i, limits_.chunk_tokens);
@@ -227,12 +221,13 @@ void Scheduler::schedule(Sequence& sequence) {
   const int32_t entries = table_entries(sequence, tokens);
   const int32_t history = draws(tokens) && sequence.penalised() ? static_cast<int32_t>(sequence.tokens.size()) : 0;
   if (entries > chunk_ids_left_ || history > history_left_) return;
-  work_.push_back({&sequence, tokens, begin, logprob_end(tokens), draws(tokens)});
+  work_.push_back({&sequence, sequence.computed, tokens, begin, logprob_end(tokens), draws(tokens)});
   tokens_left_ -= tokens;
   rows_left_ -= rows(tokens);
   chunk_ids_left_ -= entries;
   history_left_ -= history;
-  publish(sequence, sequence.computed + tokens);
+  sequence.enter_step(tokens, logprob_end(tokens) > begin ? logprob_end(tokens) : 0, draws(tokens));
+  publish(sequence);
 }
 
 void Scheduler::check() const {
@@ -248,7 +243,7 @@ void Scheduler::check() const {
   BOLIDE_CHECK(std::is_sorted(running_.begin(), running_.end(), older));
   BOLIDE_CHECK(std::is_sorted(waiting_.begin(), waiting_.end(), older));
   if (!running_.empty() && !waiting_.empty()) BOLIDE_CHECK(older(running_.back(), waiting_.front()));
-  for (const Sequence* sequence : waiting_) BOLIDE_CHECK(sequence->chunks.empty() && sequence->computed == 0);
+  for (const Sequence* sequence : waiting_) BOLIDE_CHECK(sequence->chunks.empty() && sequence->computed == 0 && sequence->under_way == 0);
 }
 
 }  // namespace bolide

@@ -41,10 +41,10 @@ void for_each_piece(int32_t begin, int32_t end, const SchedulerLimits& limits, A
   }
 }
 
-// One sequence's share of a step: rows for tokens [sequence.computed, + tokens).
+// One sequence's share of a step: rows for its tokens [begin, begin + tokens).
 struct ScheduledWork {
   Sequence* sequence;
-  int32_t tokens;
+  int32_t begin, tokens;
   int32_t logprob_begin, logprob_end;  // prompt positions in those rows whose log-probability rows are wanted
   bool draws;                          // the last row draws the next token
 };
@@ -64,12 +64,15 @@ class Scheduler {
   void add(Sequence& sequence);
   // Forgets it and frees its chunks.
   void remove(Sequence& sequence);
-  // The next step. Not empty as long as a sequence has tokens to compute and kv_chunks hold the largest sequence.
+  // The next step, while none is under way. Not empty as long as a sequence has tokens to compute and kv_chunks hold the largest
+  // sequence. The sequences count as computed as far as the step takes them: it must be run.
   const std::vector<ScheduledWork>& plan();
-  // The step after `under_way`, whose tokens are not known yet: one more row for every sequence that draws in it and may draw again. Empty
-  // where it cannot be foreseen: a sequence waits, runs without drawing, needs to know its next token first, or no chunk is free. A
-  // sequence that ends with the step under way has its row computed for nothing.
-  const std::vector<ScheduledWork>& plan_ahead(const std::vector<ScheduledWork>& under_way);
+  // The step after one that is under way, whose tokens are not known yet: like plan(), but nobody is pre-empted. Empty where a sequence
+  // must know its token first (for its penalties), or finds no free chunk to grow into. A sequence whose token under way turns out to end
+  // it has its row computed for nothing; its chunks may be given away at once, since steps run one after the other.
+  const std::vector<ScheduledWork>& plan_ahead();
+  // The sequence has learnt tokens: makes chunks known that are full of known ones.
+  void publish(Sequence& sequence);
 
   int64_t preemptions() const { return preemptions_; }
   int available_chunks() const { return pool_.available(); }
@@ -78,6 +81,8 @@ class Scheduler {
   void check() const;
 
  private:
+  void fill_step();
+  bool take_chunks(Sequence& sequence);
   bool grow(Sequence& sequence);
   bool admit(Sequence& sequence);
   void preempt_youngest();
@@ -88,7 +93,6 @@ class Scheduler {
   int32_t table_entries(const Sequence& sequence, int32_t tokens) const;
   int32_t sharable_chunks(const Sequence& sequence) const;
   void take_over_shared(Sequence& sequence);
-  void publish(Sequence& sequence, int32_t computed);
 
   SchedulerLimits limits_;
   ChunkPool pool_;

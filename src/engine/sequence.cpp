@@ -1,5 +1,6 @@
 #include "engine/sequence.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/error.h"
@@ -30,24 +31,31 @@ Sequence::Sequence(SequenceId sequence_id, std::vector<int32_t> prompt, const Sa
 }
 
 int32_t Sequence::goal() const {
-  if (max_output > 0) return static_cast<int32_t>(tokens.size());
+  if (max_output > 0) return std::min(static_cast<int32_t>(tokens.size()) + under_way, prompt_tokens + max_output - 1);
   return next_logprob_row_ < logprob_rows_end() ? logprob_rows_end() : 0;
 }
 
 void Sequence::set_prompt_logprob(int32_t row, float logprob) {
-  BOLIDE_CHECK(row == next_logprob_row_ && row < logprob_rows_end());
+  BOLIDE_CHECK(row == known_logprob_rows_ && row < next_logprob_row_);
   prompt_logprobs_[static_cast<size_t>(row) + 1] = logprob;
-  ++next_logprob_row_;
+  ++known_logprob_rows_;
 }
 
 bool Sequence::take_prompt_logprobs(std::vector<float>& out) {
-  if (!params.prompt_logprobs || prompt_logprobs_taken_ || next_logprob_row_ < logprob_rows_end()) return false;
+  if (!params.prompt_logprobs || prompt_logprobs_taken_ || !logprobs_known()) return false;
   prompt_logprobs_taken_ = true;
   out = std::exchange(prompt_logprobs_, {});
   return true;
 }
 
-SamplingSpec Sequence::next_token_spec(int32_t ahead) const {
+void Sequence::enter_step(int32_t count, int32_t logprob_end, bool draws) {
+  BOLIDE_CHECK(count > 0 && count <= pending());
+  computed += count;
+  next_logprob_row_ = std::max(next_logprob_row_, logprob_end);
+  under_way += draws ? 1 : 0;
+}
+
+SamplingSpec Sequence::next_token_spec(int32_t position) const {
   SamplingSpec spec;
   spec.temperature = params.temperature < kGreedyBelow ? 0.0f : params.temperature;
   spec.top_k = params.top_k > 0 ? params.top_k : 0;
@@ -58,7 +66,7 @@ SamplingSpec Sequence::next_token_spec(int32_t ahead) const {
   spec.frequency_penalty = params.frequency_penalty;
   spec.seed = params.seed;
   spec.sequence = params.sequence_key;
-  spec.position = static_cast<uint32_t>(tokens.size()) + static_cast<uint32_t>(ahead);
+  spec.position = static_cast<uint32_t>(position);
   spec.allowed_vocab = vocab_with_text_;
   spec.top_logprobs = params.logprobs;
   return spec;
@@ -73,6 +81,8 @@ SamplingSpec Sequence::prompt_logprob_spec(int32_t row) const {
 }
 
 void Sequence::append(int32_t token) {
+  BOLIDE_CHECK(under_way > 0);
+  --under_way;
   tokens.push_back(token);
   history_.push(tokens);
 }

@@ -169,7 +169,10 @@ class RandomWeights final : public WeightSource {
         return fill(static_cast<Half*>(data), count, key, bound);
       case DType::bf16:
         return fill(static_cast<BFloat*>(data), count, key, bound);
+      case DType::f8:  // no dtype of weights
+        break;
     }
+    BOLIDE_CHECK(false);
   }
   void put_one(void* data, int64_t i) const {
     switch (dtype_) {
@@ -182,7 +185,10 @@ class RandomWeights final : public WeightSource {
       case DType::bf16:
         static_cast<uint16_t*>(data)[i] = 0x3f80;
         return;
+      case DType::f8:
+        break;
     }
+    BOLIDE_CHECK(false);
   }
 
   DType dtype_;

@@ -155,6 +155,27 @@ class Chats(BatchCase):
         self.assertEqual(self.prompts(lines, "--think", "--chat-template-kwargs", '{"tools": [1, 2]}'), [11, 15, 3, 6, 3])
         self.assertEqual(self.prompts(b"hi\nyou", "--chat"), [8, 9])
 
+    def test_markers_in_messages(self):
+        lines = [{"messages": [{"role": "user", "content": "<|eos|>"}]}]
+        self.assertEqual(self.prompts(lines), [3 + 7 + 3])
+        self.assertEqual(self.prompts(lines, "--allow-special"), [3 + 1 + 3])
+        done, _ = self.batch(lines * 3, "-n", "1", model=self.chat)
+        self.assertEqual(done.stderr.decode().count("messages contain '<|eos|>', which counted as text"), 1)
+
+    def test_flags_from_a_file(self):
+        lines = [{"prompt": "a", "ignore_eos": True}] * 2
+        self.write(self.path("flags.json"), '{"max-tokens": 3, "temperature": 0}')
+        _, records = self.batch(lines, "--config", self.path("flags.json"))
+        self.assertEqual([r["response"]["body"]["usage"]["completion_tokens"] for r in records], [3, 3])
+        _, records = self.batch(lines, "--config", self.path("flags.json"), "-n", "5")
+        self.assertEqual([r["response"]["body"]["usage"]["completion_tokens"] for r in records], [5, 5])
+
+    def test_truncate(self):
+        said = "".join(chr(ord("A") + i % 26) for i in range(60))
+        lines = [{"messages": [{"role": "system", "content": "be"}, {"role": "user", "content": said}], "max_tokens": 4}]
+        self.assertIn("prompt has 71 tokens", self.prompts(lines, "-c", "32", code=3)[0])
+        self.assertEqual(self.prompts(lines, "-c", "32", "--truncate", "left"), [28])
+
     def test_resume_refuses_another_template(self):
         lines = [{"messages": [{"role": "user", "content": "hi"}]}] * 3
         self.batch(lines, "-s", "1", "-n", "1", model=self.chat)

@@ -32,7 +32,30 @@ def requests(count):
     return lines
 
 
-class Interrupted(BatchCase):
+class TimedCase(BatchCase):
+    """Runs that must last some time on any machine and in any build: a sanitizer's is some 30 times as slow as an optimised one."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        lines = 4
+        while True:
+            cls.write(cls.path("speed.jsonl"), '{"prompt": "a", "max_tokens": 400, "ignore_eos": true}\n' * lines)
+            done = subprocess.run([BINARY, "batch", "-m", cls.model, "-i", cls.path("speed.jsonl"), "-o", cls.path("speed.out"), "-t", "1",
+                                   "--overwrite"], stderr=subprocess.PIPE, env=environment(), timeout=TIMEOUT, check=True, text=True)
+            seconds, rate = re.search(r"([0-9.]+) s, ([0-9,]+) output tok/s", done.stderr).groups()
+            if float(seconds) >= 0.2:
+                break
+            lines *= 4
+        cls.tokens_per_second = int(rate.replace(",", ""))
+
+    @classmethod
+    def lines_for(cls, seconds, tokens, least, most):
+        """How many lines of so many output tokens keep one thread busy for so long."""
+        return min(max(int(cls.tokens_per_second * seconds / tokens), least), most)
+
+
+class Interrupted(TimedCase):
     def start(self, command, **popen):
         process = subprocess.Popen([BINARY, *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                    env=environment(), **popen)
@@ -73,13 +96,14 @@ class Interrupted(BatchCase):
         return self.finished("--resume", *flags)[1]
 
     def test_kills_at_random_moments(self):
-        self.lines = requests(1500)
+        count = self.lines_for(2.0, 42, 100, 4000)
+        self.lines = requests(count)
         whole = masked([json.loads(line) for line in self.finished()[1].splitlines()])
-        self.assertEqual([r["line"] for r in whole], list(range(1, 1501)))
+        self.assertEqual([r["line"] for r in whole], list(range(1, count + 1)))
         for flags in ((), ("--unordered",)):
             os.remove(self.out)
             records = [json.loads(line) for line in self.run_with_kills(6, *flags).splitlines()]
-            self.assertEqual(len(records), 1500, "every line once")
+            self.assertEqual(len(records), count, "every line once")
             if flags:
                 records.sort(key=lambda r: r["line"])
             self.assertEqual(masked(records), whole)
@@ -193,13 +217,16 @@ class Interrupted(BatchCase):
         self.assertNotIn("batch:", process.stderr.read().decode())
 
 
-class Progress(BatchCase):
-    LINES = [{"prompt": "a", "max_tokens": 400, "ignore_eos": True}] * 700
+class Progress(TimedCase):
+    def lines(self):
+        """Enough of them for several drawings of the line, of which there are five a second at most; some are done while others wait."""
+        return [{"prompt": "a", "max_tokens": 40, "ignore_eos": True}] * self.lines_for(1.5, 40, 40, 20000)
 
     def on_terminal(self, *flags, **changes):
         """What the program writes to a standard error that is a terminal."""
         master, slave = pty.openpty()
-        process = subprocess.Popen([BINARY, *self.command(self.LINES, "-t", "1", "--overwrite", *flags)], stdin=subprocess.DEVNULL,
+        command = self.command(self.lines(), "-t", "1", "--max-num-seqs", "8", "--overwrite", *flags)
+        process = subprocess.Popen([BINARY, *command], stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=slave, env=environment(**changes))
         os.close(slave)
         written = b""
@@ -217,13 +244,14 @@ class Progress(BatchCase):
 
     def test_only_on_a_terminal(self):
         written = self.on_terminal().decode()
-        drawn = re.findall(r"\r\x1b\[K([0-9,]+) of 700 \(([0-9]+) %\) \| ([0-9,]+) tok/s( \| ETA [0-9:]+)?", written)
+        drawn = re.findall(r"\r\x1b\[K([0-9,]+) of ([0-9,]+) \(([0-9]+) %\) \| ([0-9,]+) tok/s( \| ETA [0-9:]+)?", written)
         self.assertTrue(drawn, written)
+        self.assertEqual({int(total.replace(",", "")) for _, total, *_ in drawn}, {len(self.lines())}, written)
         self.assertTrue(any(eta for *_, eta in drawn), written)
-        self.assertRegex(written, r"\r\x1b\[Kbatch: 700 ok", "the line is taken away before anything else is printed")
+        self.assertRegex(written, r"\r\x1b\[Kbatch: [0-9,]+ ok", "the line is taken away before anything else is printed")
         for flags, changes in ((("--no-progress",), {}), (("-q",), {}), ((), {"TERM": "dumb"})):
             self.assertNotIn(b"ETA", self.on_terminal(*flags, **changes))
-        done, _ = self.batch(self.LINES[:200], "-t", "1")
+        done, _ = self.batch(self.lines(), "-t", "1")
         self.assertNotIn(b"\r", done.stderr)
         self.assertNotIn(b"ETA", done.stderr)
 

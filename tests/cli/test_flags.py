@@ -7,7 +7,7 @@ import checkpoint
 from checkpoint import CHAIN, ids_of
 from cli_case import SOURCE_DIR, CliCase, environment, main
 
-COMMANDS = ("generate", "batch", "tokenize", "detokenize", "template", "inspect", "bench", "bench ops", "profile", "version")
+COMMANDS = ("generate", "batch", "tokenize", "detokenize", "template", "inspect", "bench", "bench throughput", "bench ops", "profile", "version")
 GOLDEN = os.path.join(SOURCE_DIR, "tests", "cli", "golden_flags.json")
 SCREEN = 50  # lines
 

@@ -24,7 +24,7 @@ class Inspect(CliCase):
             "tied_head": False, "activation": "silu", "norm_eps": 1e-6, "qk_norm": False,
             "biases": {"qkv": False, "o": False, "mlp": False}, "rope": {"theta": 10000.0, "scaling": None}, "windows": [0] * LAYERS,
             "eos_token_ids": [EOS_ID], "bos_token_id": checkpoint.BOS_ID,
-            "kv_bytes_per_token": {"float32": 4 * KV, "float16": 2 * KV, "bfloat16": 2 * KV}, "unread_tensors": [],
+            "kv_bytes_per_token": {"float32": 4 * KV, "float16": 2 * KV, "bfloat16": 2 * KV, "fp8": KV}, "unread_tensors": [],
         }
         self.assertEqual({key: facts[key] for key in expected}, expected)
         self.assertIn("tokenizer.json", facts["tokenizer"])

@@ -142,9 +142,11 @@ TEST_CASE("add adds") {
 
 TEST_CASE("store_rounded rounds exactly as the scalar conversions do") {
   std::vector<float> x = random_floats(300, 1.0f, 7);
-  for (const uint32_t bits : {0u,          0x80000000u, 0x7f800000u, 0xff800000u, 0x7f7fffffu, 0x3f808000u, 0x3f818000u,
-                              0x3f807fffu, 0x3f808001u, 0x477fe000u, 0x477fefffu, 0x477ff000u, 0x33800000u, 0x33000000u,
-                              0x33000001u, 0x38800000u, 0x387fe000u, 0x3f801000u, 0x3f803000u, 0x00000001u, 0x007fffffu}) {
+  for (const uint32_t bits :
+       {0u,          0x80000000u, 0x7f800000u, 0xff800000u, 0x7f7fffffu, 0x3f808000u, 0x3f818000u, 0x3f807fffu, 0x3f808001u,
+        0x477fe000u, 0x477fefffu, 0x477ff000u, 0x33800000u, 0x33000000u, 0x33000001u, 0x43e00000u, 0x43dfffffu, 0x43d80000u,
+        0x43e80001u, 0xc3e80000u, 0x3c800000u, 0x3c7fffffu, 0x3b000000u, 0x3a800000u, 0x3a800001u, 0x3b400000u, 0xbbc00000u,
+        0x3f880000u, 0x3f980000u, 0x38800000u, 0x387fe000u, 0x3f801000u, 0x3f803000u, 0x00000001u, 0x007fffffu}) {
     float value;
     std::memcpy(&value, &bits, 4);
     x.push_back(value);
@@ -158,11 +160,14 @@ TEST_CASE("store_rounded rounds exactly as the scalar conversions do") {
       store_rounded(x.data() + start, n, DType::bf16, bf16.data() + start);
       store_rounded(x.data() + start, n, DType::f16, f16.data() + start);
       store_rounded(x.data() + start, n, DType::f32, f32.data() + start);
+      std::vector<uint8_t> f8(x.size());
+      store_rounded(x.data() + start, n, DType::f8, f8.data() + start);
       for (size_t i = start; i < x.size(); ++i) {
         INFO(x[i]);
         REQUIRE(bf16[i] == f32_to_bf16(x[i]));
         REQUIRE(f16[i] == f32_to_f16(x[i]));
         REQUIRE(f32[i] == x[i]);
+        REQUIRE(f8[i] == f32_to_f8(x[i]));
       }
     }
     const std::vector<float> nans(20, std::numeric_limits<float>::quiet_NaN());
@@ -171,5 +176,8 @@ TEST_CASE("store_rounded rounds exactly as the scalar conversions do") {
     for (const uint16_t bits : out) CHECK(std::isnan(bf16_to_f32(bits)));
     store_rounded(nans.data(), 20, DType::f16, out.data());
     for (const uint16_t bits : out) CHECK(std::isnan(f16_to_f32(bits)));
+    std::vector<uint8_t> bytes(20);
+    store_rounded(nans.data(), 20, DType::f8, bytes.data());
+    for (const uint8_t bits : bytes) CHECK(std::isnan(f8_to_f32(bits)));
   });
 }

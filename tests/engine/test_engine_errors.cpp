@@ -231,6 +231,24 @@ TEST_CASE("a share of a GPU's memory bounds the plan, and its errors name the sh
   CHECK(contains(error_of([&] { plan_kv(request); }).first, "leave 0 B of 0.2 GiB of cuda:0 (--gpu-memory-utilization 0.01"));
 }
 
+TEST_CASE("what prefills in whole pieces take is planned before memory is allocated") {
+  const std::unique_ptr<Engine> plain = text_engine();
+  const DeviceInfo device = plain->backend().info();
+  EngineOptions options = small_options();
+  options.max_num_seqs = 3;
+  options.max_num_batched_tokens = 100;
+  options.max_logprob_rows = 0;
+  for (const bool pieces : {false, true}) {
+    options.deterministic = pieces;
+    const std::unique_ptr<Engine> engine = text_engine(options);
+    const EngineInfo& info = engine->info();
+    const MemoryNeeds needs = memory_needs(engine->config(), info.weights_bytes, info.weights_dtype, options, engine->backend(), device);
+    CAPTURE(pieces);
+    CHECK(needs.capacity.sequences == 3 + (pieces ? 100 / 16 : 0));
+    CHECK(info.workspace_bytes <= needs.request.workspace_bytes);
+  }
+}
+
 TEST_CASE("generation_config.json is read with care") {
   const std::filesystem::path folder = scratch_folder() / "generation";
   std::filesystem::create_directories(folder);

@@ -42,10 +42,11 @@ class Bench {
     std::vector<Sequence*> done;
     for (const ScheduledWork& item : work) {
       Sequence& sequence = *item.sequence;
-      sequence.computed += item.tokens;
       for (int32_t row = item.logprob_begin; row < item.logprob_end; ++row) sequence.set_prompt_logprob(row, 0.0f);
       if (item.draws) sequence.append(2);
-      if (sequence.goal() == 0 || (sequence.max_output > 0 && sequence.output_tokens() == sequence.max_output)) done.push_back(&sequence);
+      if ((sequence.max_output == 0 && sequence.logprobs_known()) ||
+          (sequence.max_output > 0 && sequence.output_tokens() == sequence.max_output))
+        done.push_back(&sequence);
     }
     scheduler_.check();
     for (Sequence* sequence : done) {
@@ -69,20 +70,23 @@ class Bench {
     bool prefill_seen = false;
     for (const ScheduledWork& item : work) {
       REQUIRE(item.tokens > 0);
-      REQUIRE(item.tokens <= item.sequence->pending());
-      REQUIRE(item.sequence->chunks.size() * static_cast<size_t>(limits_.chunk_tokens) >=
-              static_cast<size_t>(item.sequence->computed + item.tokens));
-      REQUIRE(item.draws == (item.sequence->max_output > 0 && item.tokens == item.sequence->pending()));
+      REQUIRE(item.begin + item.tokens == item.sequence->computed);
+      REQUIRE(item.sequence->chunks.size() * static_cast<size_t>(limits_.chunk_tokens) >= static_cast<size_t>(item.begin + item.tokens));
+      const auto known = static_cast<int32_t>(item.sequence->tokens.size());
+      REQUIRE(item.begin + item.tokens <= known);
+      REQUIRE(item.draws == (item.sequence->max_output > 0 && item.begin + item.tokens == known));
+      REQUIRE(item.sequence->under_way == (item.draws ? 1 : 0));
       REQUIRE(item.logprob_begin <= item.logprob_end);
       REQUIRE(item.logprob_end - item.logprob_begin <= item.tokens);
       tokens += item.tokens;
-      for_each_piece(item.sequence->computed, item.sequence->computed + item.tokens, limits_,
+      for_each_piece(item.begin, item.begin + item.tokens, limits_,
                      [&](int32_t, int32_t end) { table += (end + limits_.chunk_tokens - 1) / limits_.chunk_tokens; });
       if (item.draws && item.sequence->penalised()) history += static_cast<int32_t>(item.sequence->tokens.size());
       if (limits_.whole_pieces) check_pieces(item);
       rows += item.logprob_end - item.logprob_begin + (item.draws ? 1 : 0);
-      if (item.sequence->pending() > 1) prefill_seen = true;
-      if (item.sequence->output_tokens() > 0 && item.sequence->pending() == 1) REQUIRE_FALSE(prefill_seen);  // decoding first
+      const bool one_left = item.begin + 1 == known;
+      if (!one_left) prefill_seen = true;
+      if (item.sequence->output_tokens() > 0 && one_left) REQUIRE_FALSE(prefill_seen);  // decoding first
     }
     REQUIRE(work.size() <= static_cast<size_t>(limits_.sequences));
     REQUIRE(tokens <= limits_.tokens);
@@ -99,10 +103,11 @@ class Bench {
   // Prompts end a step at a chunk's border or at their end, output tokens come one by one.
   void check_pieces(const ScheduledWork& item) {
     const Sequence& sequence = *item.sequence;
-    const int32_t end = sequence.computed + item.tokens, prompt_end = std::min(sequence.prompt_tokens, sequence.goal());
+    const int32_t end = item.begin + item.tokens;
+    const int32_t prompt_end = sequence.max_output > 0 ? sequence.prompt_tokens : sequence.logprob_rows_end();
     if (sequence.params.prompt_logprobs && limits_.logit_rows < limits_.sequences - 1 + limits_.chunk_tokens) return;
-    REQUIRE((sequence.computed >= sequence.prompt_tokens || sequence.computed % limits_.chunk_tokens == 0));
-    if (sequence.computed >= sequence.prompt_tokens)
+    REQUIRE((item.begin >= sequence.prompt_tokens || item.begin % limits_.chunk_tokens == 0));
+    if (item.begin >= sequence.prompt_tokens)
       REQUIRE(item.tokens == 1);
     else
       REQUIRE((end == prompt_end || (end < prompt_end && end % limits_.chunk_tokens == 0)));

@@ -14,6 +14,8 @@ double unit_roundoff(DType dtype) {
       return 0x1p-11;
     case DType::bf16:
       return 0x1p-8;
+    case DType::f8:
+      return 0x1p-4;
   }
   return 0.0;
 }

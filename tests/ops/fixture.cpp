@@ -115,6 +115,8 @@ float round_to(float value, DType dtype) {
       return f16_to_f32(f32_to_f16(value));
     case DType::bf16:
       return bf16_to_f32(f32_to_bf16(value));
+    case DType::f8:
+      return f8_to_f32(f32_to_f8(value));
   }
   return value;
 }
@@ -129,7 +131,9 @@ std::vector<std::byte> pack(const std::vector<float>& values, DType dtype) {
   std::vector<std::byte> bytes(values.size() * size);
   for (size_t i = 0; i < values.size(); ++i) {
     const uint16_t half = dtype == DType::bf16 ? f32_to_bf16(values[i]) : f32_to_f16(values[i]);
-    std::memcpy(bytes.data() + i * size, dtype == DType::f32 ? static_cast<const void*>(&values[i]) : &half, size);
+    const uint8_t quarter = f32_to_f8(values[i]);
+    const void* from = dtype == DType::f32 ? static_cast<const void*>(&values[i]) : &half;
+    std::memcpy(bytes.data() + i * size, dtype == DType::f8 ? &quarter : from, size);
   }
   return bytes;
 }
@@ -242,8 +246,9 @@ void KvWriter::write_columns(int32_t layer, const std::vector<int32_t>& slots, c
   const KvCacheSpec& spec = kv_.spec();
   const size_t rows = slots.size();
   constexpr auto kWidth = static_cast<int32_t>(kWriterTokens);
-  const std::vector<std::byte> packed = pack(weights, spec.dtype);
-  const TensorView view{packed.data(), spec.dtype, {static_cast<int64_t>(3 * width()), kWidth}};
+  const DType dtype = spec.dtype == DType::f8 ? DType::f32 : spec.dtype;  // fp8 is no dtype of weights
+  const std::vector<std::byte> packed = pack(weights, dtype);
+  const TensorView view{packed.data(), dtype, {static_cast<int64_t>(3 * width()), kWidth}};
   const auto matrix = backend_.prepare({&view, 1});
   // A sequence of one row per slot; only the count and the slots matter to this op.
   std::vector<TestSequence> sequences;

@@ -115,7 +115,7 @@ const Layout kRagged{{0, 33}, {128, 1}, {40, 7}, {100, 64}, {15, 2}};
 TEST_CASE("attention: head shapes x KV dtypes x decode, prefill and ragged steps") {
   const std::vector<Heads> shapes{{2, 2, 16}, {4, 2, 32}, {9, 3, 64}, {14, 2, 64}, {6, 1, 80}, {3, 3, 96}, {16, 8, 128}, {2, 1, 256}};
   for_each_backend("attention: shapes", [&](Backend& backend) {
-    for (DType kv : {DType::f32, DType::bf16, DType::f16}) {
+    for (DType kv : {DType::f32, DType::bf16, DType::f16, DType::f8}) {
       for (const Heads& heads : shapes) {
         for (const Layout& layout : {kDecode, kPrefill, kRagged}) check_attention(backend, heads, layout, kv, 16, {0});
       }
