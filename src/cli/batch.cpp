@@ -237,8 +237,7 @@ ExitCode run_batch(const Arguments& arguments) {
   options.defaults.console.start();
   if (options.defaults.device.listed()) return ExitCode::ok;
   options.check();
-  options.defaults.model.source();
-  require_folder(options.defaults.model.folder);
+  options.defaults.model.resolve();
   return batch(options);
 }
 

@@ -21,10 +21,12 @@ Files     -i, --input-file FILE       a request a line: {"custom_id", "method", 
           --overwrite                 replace what the output holds (without it, that is an error)
           --unordered                 write records as they come, not in the input's order
           --fail-fast --strict        stop at the first failed line / unknown fields are errors
-Model     -m, --model DIR             checkpoint folder; its tokenizer is needed
+Model     -m, --model DIR|NAME    folder, or Org/Name[@REV] in the Hugging Face cache
+                                  (left out: the quickstart's model); --revision REV  --offline
 Chats     --chat                      lines of text and {"prompt": "..."} are what a user says, not texts to go on with
           --system TEXT, --system-file FILE   before conversations without a system message
-          --chat-template FILE|TEXT   instead of the folder's own      --chat-template-kwargs JSON      --think, --no-think
+          --chat-template FILE|TEXT   instead of the folder's own      --chat-template-kwargs JSON
+          --think, --no-think, --reasoning on|off|auto   (enable_thinking)
           --allow-special             markers such as <|im_end|> in messages count as tokens (default: as text)
 Defaults  for lines that say nothing else
           -n, --max-tokens N          default -1: until the model ends or the context is full
@@ -51,7 +53,7 @@ Example
 
 void BatchOptions::add_to(Flags& flags) {
   GenerateOptions& d = defaults;
-  flags.value("-m,--model,--model-path", d.model.folder);
+  d.model.add_folder_to(flags);
   for (CLI::Option* file : {flags.value("-i,--input-file", input), flags.value("-o,--output-file", output),
                             flags.value("--error-file", error_file), flags.flag("--resume", resume), flags.flag("--overwrite", overwrite)})
     flags.not_from_environment(file);

@@ -21,7 +21,8 @@ constexpr std::string_view kHelp = R"(Usage: bolide bench -m DIR [FLAGS]
        bolide bench ops [FLAGS]       fused ops against the plain way on a GPU ('bolide bench ops --help')
 Times prefill (pp) and decode (tg) apart.
 
-Model     -m, --model DIR             checkpoint folder
+Model     -m, --model DIR|NAME    folder, or Org/Name[@REV] in the Hugging Face cache
+                                  (left out: the quickstart's model); --revision REV  --offline
           --random-weights SHAPE      instead: a config.json with random weights; --random-dtype T, --random-seed N
 Tests     -p, --n-prompt N,...        tokens prefilled (default 512; 0: no such test)
           -n, --n-gen N,...           tokens decoded (default 128; 0: no such test)
@@ -212,7 +213,7 @@ ExitCode run_bench(const Arguments& arguments) {
   if (!flags.parse(arguments)) return ExitCode::ok;
   options.console.start();
   if (options.device.listed()) return ExitCode::ok;
-  options.model.source();
+  options.model.resolve();
   const std::vector<BenchCase> cases = cases_of(options);
   const std::vector<int32_t> thread_counts = parse_counts("--threads", options.threads, 0);
 

@@ -19,10 +19,11 @@
 namespace bolide {
 namespace {
 
-constexpr std::string_view kHelp = R"(Usage: bolide bench throughput -m DIR [FLAGS]
+constexpr std::string_view kHelp = R"(Usage: bolide bench throughput -m DIR|NAME [FLAGS]
 Sends many requests through the engine and reports tokens per second and what each request waited for.
 
-Model     -m, --model DIR             checkpoint folder
+Model     -m, --model DIR|NAME        folder, or Org/Name[@REV] in the Hugging Face cache (left out: the quickstart's model)
+          --revision REV  --offline   see generate --help
           --random-weights SHAPE      instead: a config.json with random weights; --random-dtype T, --random-seed N
 Requests  --workload FILE             a JSON object: num_prompts, seed, input_len and output_len (N or [least, most]), token_ids
                                       ([least, most]), temperature. configs/bench/nano-vllm.json: 142,827 tokens in, 133,966 out
@@ -133,7 +134,6 @@ EngineOptions Options::engine_options(const std::vector<WorkloadRequest>& reques
 int32_t vocabulary_of(const ModelOptions& model) {
   const ModelSource source = model.source();
   if (model.random()) return load_model_config(source.random_shape).vocab;
-  require_folder(model.folder);
   return load_model_config(source.folder / "config.json").vocab;
 }
 
@@ -214,6 +214,7 @@ ExitCode run_bench_throughput(const Arguments& arguments) {
   if (!flags.parse(arguments)) return ExitCode::ok;
   options.console.start();
   if (options.device.listed()) return ExitCode::ok;
+  options.model.resolve();
   const WorkloadShape shape = options.shape();
   const int32_t vocab = vocabulary_of(options.model);
   const std::vector<WorkloadRequest> requests = make_workload(shape, vocab);

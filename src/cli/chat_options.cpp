@@ -24,7 +24,9 @@ void ChatOptions::add_to(Flags& flags) {
   flags.alias("-sysf", "--system-file");
   flags.value("--chat-template,--chat-template-file", chat_template);
   flags.value("--chat-template-kwargs", template_kwargs);
-  flags.optional_flag("--think,--thinking,!--no-think,!--no-thinking", think);
+  CLI::Option* flag = flags.optional_flag("--think,--thinking,!--no-think,!--no-thinking", think);
+  const auto reason = [this](const std::string& when) { think = when == "auto" ? std::nullopt : std::optional(when == "on"); };
+  flags.callback("--reasoning", reason)->check(CLI::IsMember({"on", "off", "auto"}))->excludes(flag);
 }
 
 std::optional<std::string> ChatOptions::given() const {

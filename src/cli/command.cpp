@@ -8,7 +8,7 @@
 namespace bolide {
 
 std::span<const Command> commands() {
-  static constexpr std::array<Command, 9> table{{
+  static constexpr std::array<Command, 12> table{{
       {"generate", "continue a prompt; the text alone goes to standard output", run_generate},
       {"batch", "answer every line of a file; --resume goes on after an interruption", run_batch},
       {"tokenize", "text to token ids", run_tokenize},
@@ -17,7 +17,18 @@ std::span<const Command> commands() {
       {"inspect", "what a model is and how much memory it needs", run_inspect},
       {"bench", "prefill and decode speed, against the memory's read bandwidth", run_bench},
       {"profile", "where a step's time goes, op by op", run_profile},
+      {"plan", "what fits on this device: context x sequences x KV cache dtype", run_plan},
+      {"doctor", "devices, threads, memory, libraries, and what is missing", run_doctor},
+      {"completion", "a script that completes flags in bash, zsh or fish", run_completion},
       {"version", "what this binary holds", run_version},
+  }};
+  return table;
+}
+
+std::span<const Command> nested_commands() {
+  static constexpr std::array<Command, 2> table{{
+      {"bench throughput", "many requests at once or as they arrive: tokens per second and waiting times", run_bench_throughput},
+      {"bench ops", "fused ops against the plain way on a GPU", run_bench_ops},
   }};
   return table;
 }
@@ -51,12 +62,12 @@ std::string program_help() {
   std::string text = "bolide: language model inference from safetensors checkpoints\n\nUsage: bolide COMMAND [FLAGS]\n\nCommands\n";
   for (const Command& command : commands()) text += fmt::format("  {:<12}{}\n", command.name, command.summary);
   text +=
-      "\n'bolide COMMAND --help' explains a command's flags; every flag can also be set by an environment variable\n"
-      "(--max-tokens by BOLIDE_MAX_TOKENS). 'bolide --version' tells which backends this binary holds, 'bolide --list-devices'\n"
-      "which devices it finds.\n"
+      "\n'bolide COMMAND --help' explains a command's flags; every flag can also be set by an environment\n"
+      "variable (--max-tokens by BOLIDE_MAX_TOKENS). 'bolide doctor' tells what it finds on this machine,\n"
+      "'bolide --list-devices' the devices alone, 'bolide --version' what this binary holds.\n"
       "\nExample\n  bolide generate -m models/SmolLM2-135M -p \"The sky is\" -n 64\n"
-      "\nExit codes: 0 done, 1 failed while running, 2 wrong usage, 3 a batch with failed lines, 4 model missing, corrupt or unsupported,\n"
-      "5 does not fit in memory, 130 interrupted, 143 terminated.\n";
+      "\nExit codes: 0 done, 1 failed while running, 2 wrong usage, 3 a batch with failed lines, 4 model\n"
+      "missing, corrupt or unsupported, 5 does not fit in memory, 130 interrupted, 143 terminated.\n";
   return text;
 }
 

@@ -23,6 +23,9 @@ ExitCode run_bench(const Arguments& arguments);
 ExitCode run_bench_ops(const Arguments& arguments);  // "bench ops", reached through run_bench
 ExitCode run_bench_throughput(const Arguments& arguments);  // "bench throughput", likewise
 ExitCode run_profile(const Arguments& arguments);
+ExitCode run_plan(const Arguments& arguments);
+ExitCode run_doctor(const Arguments& arguments);
+ExitCode run_completion(const Arguments& arguments);
 ExitCode run_version(const Arguments& arguments);
 
 struct Command {
@@ -31,6 +34,9 @@ struct Command {
   ExitCode (*run)(const Arguments&);
 };
 std::span<const Command> commands();
+
+// Commands of two words, such as "bench ops". The first word's command passes the call on; this table is for those who list them all.
+std::span<const Command> nested_commands();
 
 // Throws UsageError that names the nearest command.
 const Command& find_command(std::string_view name);

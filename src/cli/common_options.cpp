@@ -1,7 +1,5 @@
 #include "cli/common_options.h"
 
-#include <filesystem>
-
 #include "cli/streams.h"
 #include "cli/values.h"
 #include "core/human.h"
@@ -26,27 +24,6 @@ void ConsoleOptions::start() {
     log.level = "debug";
   if (no_color) log.color = "never";
   start_logging(log);
-}
-
-void ModelOptions::add_to(Flags& flags) {
-  CLI::Option* model = flags.value("-m,--model,--model-path", folder);
-  CLI::Option* random = flags.value("--random-weights", random_shape);
-  model->excludes(random);
-  flags.value("--random-dtype", random_dtype);
-  flags.value("--random-seed", random_seed);
-}
-
-ModelSource ModelOptions::source() const {
-  if (folder.empty() && !random())
-    throw UsageError("no model: give a checkpoint folder with --model DIR, or a shape with --random-weights SHAPE.json");
-  ModelSource source;
-  source.folder = folder;
-  source.random_shape = random_shape;
-  const auto dtype = parse_dtype_flag("--random-dtype", random_dtype);
-  if (!dtype) throw UsageError("--random-dtype 'auto' is not bfloat16, float16 or float32");
-  source.random_dtype = *dtype;
-  source.random_seed = random_seed;
-  return source;
 }
 
 void DeviceOptions::add_to(Flags& flags) {
@@ -91,12 +68,6 @@ void MemoryOptions::apply(EngineOptions& options) const {
   options.kv_dtype = parse_dtype_flag("--kv-cache-dtype", kv_cache_dtype);
   options.kv_cache_bytes = kv_cache_memory.empty() ? 0 : parse_bytes("--kv-cache-memory", kv_cache_memory);
   options.gpu_memory_utilization = gpu_memory_utilization;
-}
-
-void require_folder(const std::string& folder) {
-  std::error_code ignored;
-  if (std::filesystem::is_directory(folder, ignored)) return;
-  throw ModelError(fmt::format("model {} is not a folder. Get one with: hf download Org/Name --local-dir DIR", in_quotes(folder)));
 }
 
 }  // namespace bolide

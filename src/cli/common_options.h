@@ -22,16 +22,30 @@ struct ConsoleOptions {
   void start();
 };
 
-// --model or --random-weights, --random-dtype, --random-seed
+// --model, --revision, or --random-weights, --random-dtype, --random-seed
 struct ModelOptions {
-  std::string folder, random_shape, random_dtype = "bfloat16";
+  std::optional<std::string> asked, revision;
+  std::string folder;  // filled by resolve()
+  std::string random_shape, random_dtype = "bfloat16";
   uint64_t random_seed = 0;
+  bool offline = false;  // what is true anyway: nothing is ever fetched
   void add_to(Flags& flags);
+  // Without random weights, for commands that need files of the folder.
+  void add_folder_to(Flags& flags);
   bool random() const { return !random_shape.empty(); }
-  // Throws UsageError when neither is given.
+  // A model given as an argument wins over the environment. Throws UsageError beside --model or --random-weights.
+  void take_positional(const std::string& argument, const Flags& flags);
+  // Finds the folder: what was asked for, where that is one; else the snapshot of that name in the Hugging Face cache; where nothing was
+  // asked for, the quickstart's model, with a note in the log. Call it once the log is started. Throws UsageError when there is nothing to
+  // take, ModelError when the model is not on this machine.
+  void resolve();
+  // After resolve().
   ModelSource source() const;
-  // How results name the model: the folder or the shape file.
-  const std::string& name() const { return random() ? random_shape : folder; }
+  // How results name the model: as it was asked for, or by the shape file.
+  const std::string& name() const { return random() ? random_shape : asked ? *asked : folder; }
+
+ private:
+  CLI::Option* add_model_to(Flags& flags);
 };
 
 // --device, --list-devices, --threads
@@ -55,7 +69,8 @@ struct MemoryOptions {
   void apply(EngineOptions& options) const;
 };
 
-// Throws ModelError with what to do when `folder` is none.
-void require_folder(const std::string& folder);
+// The model that scripts/quickstart.sh makes: models-local/smollm2-135m-instruct, in the working folder or else in the source folder that
+// this program was built in (build/PRESET/bin/bolide). Nothing where neither holds one.
+std::optional<std::string> quickstart_model();
 
 }  // namespace bolide

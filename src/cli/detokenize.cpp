@@ -14,12 +14,14 @@
 namespace bolide {
 namespace {
 
-constexpr std::string_view kHelp = R"(Usage: bolide detokenize -m DIR [ID ... | --ids 1,2,3 | --input-file IDS.jsonl] [FLAGS]
-Prints the text of token ids. DIR needs to hold tokenizer files only (tokenizer.json or tokenizer.model).
+constexpr std::string_view kHelp = R"(Usage: bolide detokenize -m DIR|NAME [ID ... | --ids 1,2,3 | --input-file IDS.jsonl] [FLAGS]
+Prints the text of token ids. The folder needs to hold tokenizer files only (tokenizer.json or
+tokenizer.model).
 
-Input     -m, --model DIR         folder with the tokenizer
+Input     -m, --model DIR|NAME    folder, or Org/Name[@REV] in the Hugging Face cache
+                                  (left out: the quickstart's model); --revision REV  --offline
           ID ..., --ids 1,2,3     the ids; '-' = standard input, as when nothing is given
-          --input-file FILE       JSON lines {"ids": [...]}, '-' = standard input; an output line for each
+          --input-file FILE       JSON lines {"ids": [...]}, '-' = standard input; a line each
 Text      --skip-special          leave special tokens out
 Output    --output-format F       text; json, jsonl: {"text": ...}
 Console   -q  -v  --log-level L  --log-file F  --color C, --no-color  --no-progress
@@ -31,14 +33,14 @@ Example
 
 struct Options {
   ConsoleOptions console;
-  std::string folder;
+  ModelOptions model;
   std::vector<std::string> words;
   std::optional<std::string> ids, input_file;
   bool skip_special = false;
   std::string output_format;  // empty: text for one list, jsonl for JSON lines
 
   void add_to(Flags& flags) {
-    flags.value("-m,--model,--model-path", folder);
+    model.add_folder_to(flags);
     CLI::Option* one = flags.value("--ids", ids);
     CLI::Option* many = flags.value("-i,--input-file", input_file);
     one->excludes(many);
@@ -71,7 +73,7 @@ ExitCode run_detokenize(const Arguments& arguments) {
   options.console.start();
   if (!options.words.empty() && (options.ids || options.input_file))
     throw UsageError("ids are given as arguments and by a flag: choose one");
-  const auto tokenizer = require_tokenizer(options.folder);
+  const auto tokenizer = require_tokenizer(options.model);
   const auto result = [&](const std::vector<int32_t>& ids) { return tokenizer->decode(ids, options.skip_special); };
   const auto as_json = [](const std::string& text) { return json_text(Json{{"text", text}}) + "\n"; };
   if (options.input_file) {

@@ -32,6 +32,7 @@ std::string environment_name(const CLI::Option& option) {
 
 Flags::Flags(std::string command, std::string_view help) : command_(std::move(command)), help_(help), app_("", "bolide " + command_) {
   app_.set_help_flag();
+  app_.option_defaults()->always_capture_default();  // for --show-config
   // These three are answered before CLI11 sees anything; they are registered so that they are found, listed and suggested.
   not_from_environment(flag("-h,--help", help_wanted_));
   not_from_environment(flag("--list-flags", list_wanted_));
@@ -56,6 +57,18 @@ std::vector<std::string> Flags::spellings(const CLI::Option& option) const {
     if (flag.starts_with("--") && option.check_lname(flag.substr(2))) names.push_back(alias);
   }
   return names;
+}
+
+std::string Flags::without_separators(std::string& text) {
+  const size_t digits = text.starts_with('-') ? 1 : 0;
+  const size_t first = text.find(',', digits);
+  if (first == std::string::npos || first == digits || first - digits > 3 || (text.size() - first) % 4 != 0) return "";
+  for (size_t i = digits; i < text.size(); ++i) {
+    const bool separator = i >= first && (i - first) % 4 == 0;
+    if (separator ? text[i] != ',' : text[i] < '0' || text[i] > '9') return "";
+  }
+  text.erase(std::remove(text.begin(), text.end(), ','), text.end());
+  return "";
 }
 
 void Flags::unknown(const std::string& spelling) const {
@@ -191,14 +204,21 @@ std::string Flags::list_flags() const {
 
 std::string Flags::show_config() const {
   std::string text;
+  const Decided decided = decided_ ? decided_() : Decided{};
   for (const CLI::Option* option : app_.get_options()) {
     if (option->get_lnames().empty() || option->get_lnames().front() == "help" || option->get_lnames().front() == "list-flags") continue;
     const auto source = sources_.find(option);
     text += fmt::format("--{}", option->get_lnames().front());
-    if (source == sources_.end())
-      text += "  (default)\n";
-    else
+    if (source != sources_.end()) {
       text += fmt::format(" {}  ({})\n", fmt::join(option->reduced_results(), " "), source->second);
+      continue;
+    }
+    if (const auto found = decided.find(option->get_lnames().front()); found != decided.end()) {
+      text += fmt::format(" {}  ({})\n", found->second.value, found->second.source);
+      continue;
+    }
+    const std::string built_in = option->get_default_str();
+    text += fmt::format("{}  (default)\n", built_in.empty() || built_in == "[]" || built_in == "{}" ? "" : " " + built_in);
   }
   return text;
 }
@@ -209,6 +229,12 @@ bool Flags::given(const std::string& flag) const {
 }
 
 bool Flags::parse(const Arguments& arguments) {
+  if (FlagListing::active_) {
+    for (const CLI::Option* option : app_.get_options()) {
+      if (!spellings(*option).empty()) FlagListing::active_->flags.push_back(facts(*option));
+    }
+    return false;
+  }
   std::vector<std::string> rest;
   for (size_t i = 0; i < arguments.size(); ++i) {
     const std::string& argument = arguments[i];

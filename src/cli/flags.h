@@ -1,19 +1,45 @@
 // A command's flags. CLI11 converts and checks values; around it stands what scripts and people rely on and CLI11 does not do:
 // `_` is as good as `-` in names, unknown flags are answered with the nearest one, the last of a repeated flag wins, a value may
-// begin with a dash, single-dash long aliases (-dev), and every flag can come from the environment (--top-k: BOLIDE_TOP_K).
+// begin with a dash, single-dash long aliases (-dev), whole numbers may have thousands separators, and every flag can come from the
+// environment (--top-k: BOLIDE_TOP_K).
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "cli/command.h"
 
 namespace bolide {
+
+// One flag as shell completion needs it.
+struct FlagFacts {
+  std::vector<std::string> spellings;  // all of them, with their dashes
+  std::vector<std::string> offered;    // those to propose: short names, the first long one, and what switches it off
+  bool takes_value = false;
+  std::vector<std::string> choices;  // of the value; empty: anything
+};
+
+// While one lives, Flags::parse() only hands over what the command takes and returns false, so that a command can be asked for its flags
+// by running it. Not to be nested.
+class FlagListing {
+ public:
+  FlagListing();
+  ~FlagListing();
+  FlagListing(const FlagListing&) = delete;
+  FlagListing& operator=(const FlagListing&) = delete;
+  std::vector<FlagFacts> flags;
+
+ private:
+  friend class Flags;
+  static FlagListing* active_;
+};
 
 class Flags {
  public:
@@ -23,7 +49,9 @@ class Flags {
   // environment; the others are kept for good.
   template <typename T>
   CLI::Option* value(const std::string& names, T& target) {
-    return app_.add_option(names, target)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    CLI::Option* option = app_.add_option(names, target)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    if constexpr (kWhole<T>) option->transform(CLI::Validator(without_separators, ""));
+    return option;
   }
   // One value per occurrence, all are kept.
   template <typename T>
@@ -33,12 +61,16 @@ class Flags {
   }
   // "--warmup,!--no-warmup": the second sets false.
   CLI::Option* flag(const std::string& names, bool& target) {
-    return app_.add_flag(names, target)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    return app_.add_flag(names, target)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)->default_str(target ? "true" : "false");
   }
   // A flag that may also be left open.
   CLI::Option* optional_flag(const std::string& names, std::optional<bool>& target) {
     return app_.add_flag_function(names, [&target](int64_t value) { target = value > 0; })
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  }
+  // A value that becomes something else: `take` gets its text.
+  CLI::Option* callback(const std::string& names, std::function<void(const std::string&)> take) {
+    return app_.add_option_function<std::string>(names, std::move(take))->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   }
   template <typename T>
   void positional(const std::string& name, T& target) {
@@ -54,12 +86,25 @@ class Flags {
   // environment win over it.
   void add_config_file();
 
+  // For --show-config: what decides flags that were not given, such as a model's generation_config.json, by their first long names. Asked
+  // only then, when the given ones have their values.
+  struct Decision {
+    std::string value, source;
+  };
+  using Decided = std::map<std::string, Decision>;
+  void decided_elsewhere(std::function<Decided()> ask) { decided_ = std::move(ask); }
+
   // False when the call only asked for --help, --list-flags or --show-config, which is then printed. Throws UsageError.
   bool parse(const Arguments& arguments);
   // After parse: whether the command line itself (not the environment) holds the flag.
   bool given(const std::string& flag) const;
 
  private:
+  template <typename T>
+  static constexpr bool kWhole = std::is_integral_v<T> || std::is_same_v<T, std::optional<int32_t>>;
+  // Whole numbers may be written as messages print them: "46,000" becomes "46000" in place. Never an error: what is no number is left to
+  // the conversion.
+  static std::string without_separators(std::string& text);
   struct Found {
     CLI::Option* option;
     std::string spelling;  // with its dashes
@@ -73,6 +118,7 @@ class Flags {
   void read_config_file();
   void take_setting(const std::string& key, const nlohmann::ordered_json& value);
   std::vector<std::string> spellings(const CLI::Option& option) const;
+  FlagFacts facts(const CLI::Option& option) const;
   std::string list_flags() const;
   std::string show_config() const;
 
@@ -87,6 +133,7 @@ class Flags {
   std::map<const CLI::Option*, std::string> sources_;
   const CLI::Option* config_option_ = nullptr;
   std::string config_file_;
+  std::function<Decided()> decided_;
 };
 
 }  // namespace bolide

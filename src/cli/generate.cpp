@@ -5,6 +5,7 @@
 #include "cli/clock.h"
 #include "cli/collector.h"
 #include "cli/command.h"
+#include "cli/dry_run.h"
 #include "cli/generate_options.h"
 #include "cli/generate_report.h"
 #include "cli/json.h"
@@ -117,11 +118,16 @@ ExitCode run_generate(const Arguments& arguments) {
   GenerateOptions options;
   Flags flags("generate", kGenerateHelp);
   options.add_to(flags);
+  flags.decided_elsewhere([&options] {
+    options.console.start();
+    return options.decided_by_model();
+  });
   if (!flags.parse(arguments)) return ExitCode::ok;
   options.console.start();
   if (options.device.listed()) return ExitCode::ok;
   options.check();
-  options.model.source();
+  options.model.resolve();
+  if (options.dry_run) return dry_run(options);
   return generate(options);
 }
 

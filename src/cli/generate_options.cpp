@@ -9,44 +9,47 @@
 
 namespace bolide {
 
-const std::string_view kGenerateHelp = R"(Usage: bolide generate -m DIR [-p TEXT] [FLAGS]
-Answers a prompt, by the model's own chat template where it has one, or continues it (--raw). Standard output carries the text
-(or JSON) alone; notes and statistics go to standard error.
+const std::string_view kGenerateHelp = R"(Usage: bolide generate -m DIR|NAME [-p TEXT] [FLAGS]
+Answers a prompt by the model's own chat template where it has one, or continues it (--raw).
+Standard output carries the text (or JSON) alone; notes and statistics go to standard error.
 
-Model     -m, --model DIR             checkpoint folder (config.json, *.safetensors, tokenizer files)
-          --random-weights SHAPE      instead: a config.json filled with random weights; --random-dtype T, --random-seed N
-          --dtype T                   auto, or the weights' own dtype
-Prompt    -p, --prompt TEXT           '-' = standard input, as when none is given and it is no terminal
-          -f, --file FILE             bytes as they are; -e, --escape reads \n, \t, \xHH, \uXXXX in prompt and stop strings
-          --prompt-ids 1,2,3          token ids; '-' = standard input; needs no tokenizer
-          --truncate left|right       cut a prompt that exceeds the context (default: an error)
-          --print-prompt --echo       show text and ids on standard error / repeat the prompt before the output
-          --raw                       plain completion; --add-special, --no-add-special: BOS as the tokenizer says (default)
-Chat      --system TEXT, --system-file FILE      --think, --no-think (enable_thinking)   --hide-thinking (no <think>...</think>)
-          --chat-template FILE|TEXT   instead of the folder's own; --chat-template-kwargs JSON: variables for it
-          --allow-special             markers such as <|im_end|> in prompt and system message count as tokens (default: as text)
-Length    -n, --max-tokens N          default -1: until the model ends or the context is full
-          -c, --ctx-size N            tokens of prompt and output; default 0: the model's context, cut to what fits
-          --stop TEXT                 end there (repeat for more); --include-stop keeps it in the text
-          --stop-token-id ID  --ignore-eos  --keep-special   (special tokens stay in the text)
-Sampling  --temperature F (0 = greedy)   --top-k N (0 = off)     --top-p F (1 = off)       --min-p F (0 = off)
-          --repeat-penalty F   --repeat-last-n N   --presence-penalty F   --frequency-penalty F   --logit-bias ID:B
-          -s, --seed N                default -1: random; the seed used is printed
-          --n, --num-sequences N      sequences per prompt, each drawn for itself
-          --generation-config auto|none    take defaults from generation_config.json, or not (flags win)
-Output    --output-format text|json|jsonl  one object; with --n its "choices" hold the sequences; jsonl: an object each.
-                                      text with --n: in order, a newline after each
-          --logprobs N                of each token and of the N most probable ones (JSON); --prompt-logprobs
-Device    --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N
-          --cpu-products float32|bfloat16   bfloat16: activations are rounded before each product, which AVX-512 BF16 speeds up
-          --kv-cache-dtype auto|float32|float16|bfloat16|fp8    --kv-cache-memory SIZE (2G)
-          --gpu-memory-utilization F  of a GPU's memory, what weights, workspace and KV cache may take (default 0.9)
-          --max-num-batched-tokens N (rows of a step: prompts are cut into such pieces)    --max-num-seqs N
+Model     -m, --model DIR|NAME    folder, or Org/Name[@REV] in the Hugging Face cache
+                                  (left out: the quickstart's model); --revision REV  --offline
+          --random-weights SHAPE  instead: a config.json filled with random weights;
+                                  --random-dtype T, --random-seed N
+          --dtype T               auto, or the weights' own
+Prompt    -p, --prompt TEXT       '-' = standard input, as when none is given and it is no terminal
+          -f, --file FILE         bytes as they are
+          -e, --escape            reads \n, \t, \xHH, \uXXXX in the prompt and in --stop
+          --prompt-ids 1,2,3      token ids; '-' = standard input; needs no tokenizer
+          --truncate left|right   cut a prompt that exceeds the context (default: an error)
+          --print-prompt          text and ids on standard error    --echo   on standard output
+          --raw                   plain completion; --add-special, --no-add-special: with BOS or not
+Chat      --system TEXT, --system-file FILE       --hide-thinking   leave <think>...</think> out
+          --think, --no-think, --reasoning on|off|auto              what enable_thinking is
+          --chat-template FILE|TEXT               --chat-template-kwargs JSON
+          --allow-special         markers such as <|im_end|> in prompt and system message are tokens
+Length    -n, --max-tokens N      default -1: until the model ends or the context is full
+          -c, --ctx-size N        of prompt and output; default 0: the model's, cut to what fits
+          --stop TEXT (repeat)  --include-stop  --stop-token-id ID  --ignore-eos
+          --keep-special          special tokens stay in the text
+Sampling  --temperature F (0: greedy)  --top-k N (0: off)  --top-p F (1: off)  --min-p F (0: off)
+          --repeat-penalty F  --repeat-last-n N  --presence-penalty F  --frequency-penalty F
+          --logit-bias ID:B     -s, --seed N (default -1: random, and printed)
+          --n, --num-sequences N  sequences per prompt, each drawn for itself
+          --generation-config auto|none   take defaults from generation_config.json, or not
+Output    --output-format text|json|jsonl   one object, of --n its "choices"; jsonl: each a line
+          --logprobs N            of each token and of the N most probable ones; --prompt-logprobs
+          --dry-run               check everything, say what memory it takes, and stop
+Device    --device auto|cpu|cuda|cuda:N   --list-devices   -t, --threads N
+          --cpu-products float32|bfloat16   bfloat16 rounds activations, for AVX-512 BF16
+          --kv-cache-dtype auto|float32|float16|bfloat16|fp8   --kv-cache-memory SIZE (2G)
+          --gpu-memory-utilization F      what may be taken of a GPU's memory (default 0.9)
+          --max-num-batched-tokens N (rows of a step)      --max-num-seqs N
 Console   -q  -v  --log-level L  --log-file F  --color auto|always|never, --no-color  --no-progress
           --show-config  --list-flags  -h, --help
-          --config FILE               flags from a JSON object, {"temperature": 0.6, "stop": ["a"]}; those given here win
+          --config FILE           flags from JSON, {"temperature": 0.6}; those given here win
 
-A reader that closes standard output early (| head -1) ends the program quietly with exit code 0.
 Example
   bolide generate -m models/SmolLM2-135M -p "The capital of France is" -n 32 --temperature 0
 )";
@@ -66,6 +69,7 @@ void GenerateOptions::add_to(Flags& flags) {
   flags.value("--truncate", truncate)->check(CLI::IsMember({"left", "right"}));
   flags.flag("--print-prompt", print_prompt);
   flags.flag("--echo", echo);
+  flags.not_from_environment(flags.flag("--dry-run", dry_run));
   flags.flag("--raw,--no-chat-template,--ignore-chat-template", raw);
   flags.alias("-no-cnv", "--raw");
   chat.add_to(flags);
@@ -130,7 +134,6 @@ std::optional<ChatTemplate> GenerateOptions::chat_template() const {
     unusable(raw ? "--raw goes without one" : "--prompt-ids goes without one");
     return std::nullopt;
   }
-  if (!model.random()) require_folder(model.folder);
   try {
     if (auto found = chat.load(model.folder)) return found;
   } catch (const ModelError& error) {
@@ -188,6 +191,27 @@ SamplingParams GenerateOptions::sampling(const GenerationDefaults& defaults) con
   params.logprobs = logprobs.value_or(-1);
   params.prompt_logprobs = prompt_logprobs;
   return params;
+}
+
+Flags::Decided GenerateOptions::decided_by_model() {
+  Flags::Decided decided;
+  if (generation_config != "auto" || model.random()) return decided;
+  GenerationDefaults defaults;
+  try {
+    model.resolve();
+    defaults = load_generation_config(model.folder);
+  } catch (const Error&) {
+    return decided;  // a run would say what is wrong
+  }
+  const auto add = [&](const char* flag, const auto& value) {
+    if (value) decided[flag] = {fmt::format("{:g}", static_cast<double>(*value)), "generation_config.json"};
+  };
+  add("temperature", defaults.do_sample == false ? std::optional(0.0f) : defaults.temperature);
+  add("top-k", defaults.top_k);
+  add("top-p", defaults.top_p);
+  add("min-p", defaults.min_p);
+  add("repeat-penalty", defaults.repetition_penalty);
+  return decided;
 }
 
 std::string GenerateOptions::decided_by(const GenerationDefaults& defaults) const {

@@ -42,7 +42,7 @@ struct GenerateOptions {
   bool prompt_logprobs = false;
 
   std::string output_format = "text";
-  bool echo = false;
+  bool echo = false, dry_run = false;
 
   void add_to(Flags& flags);
   // What can be checked before anything is loaded. Throws UsageError.
@@ -58,6 +58,8 @@ struct GenerateOptions {
   SamplingParams sampling(const GenerationDefaults& defaults) const;
   // "temperature 0.6, top_k 20": the values that generation_config.json decides; empty when it decides none.
   std::string decided_by(const GenerationDefaults& defaults) const;
+  // The same for --show-config; nothing where there is no model to ask. Resolves it.
+  Flags::Decided decided_by_model();
 };
 
 extern const std::string_view kGenerateHelp;

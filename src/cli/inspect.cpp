@@ -18,13 +18,16 @@ namespace {
 constexpr std::string_view kHelp = R"(Usage: bolide inspect MODEL [FLAGS]
 Describes a checkpoint and plans its memory. Every header is checked; no weights are read.
 
-Model     MODEL, -m, --model DIR      checkpoint folder
-          --random-weights SHAPE      instead: a config.json with random weights; --random-dtype T, --random-seed N
-Plan      -c, --ctx-size N            tokens per sequence; default 0: the model's context
-          --max-num-seqs N            sequences at once (default 1)
-          --max-num-batched-tokens N  rows of a step (default 512)
-          --kv-cache-dtype auto|float32|float16|bfloat16|fp8    --kv-cache-memory SIZE (2G; default: what is needed)
-          --gpu-memory-utilization F  of a GPU's memory, what weights, workspace and KV cache may take (default 0.9)
+Model     MODEL, -m, --model DIR|NAME    folder, or Org/Name[@REV] in the Hugging Face cache
+                                       (left out: the quickstart's model); --revision REV  --offline
+          --random-weights SHAPE  instead: a config.json filled with random weights
+                                  --random-dtype T, --random-seed N
+Plan      -c, --ctx-size N        tokens per sequence; default 0: the model's context
+          --max-num-seqs N        sequences at once (default 1)
+          --max-num-batched-tokens N   rows of a step (default 512)
+          --kv-cache-dtype auto|float32|float16|bfloat16|fp8
+          --kv-cache-memory SIZE  (2G; default: what is needed)
+          --gpu-memory-utilization F   what may be taken of a GPU's memory (default 0.9)
           --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N
 Output    --output-format text|json
 Console   -q  -v  --log-level L  --log-file F  --color C, --no-color  --no-progress
@@ -235,12 +238,8 @@ ExitCode run_inspect(const Arguments& arguments) {
   if (!flags.parse(arguments)) return ExitCode::ok;
   options.console.start();
   if (options.device.listed()) return ExitCode::ok;
-  if (!options.positional.empty()) {
-    if (flags.given("--model") || flags.given("--random-weights"))
-      throw UsageError("the model is given as an argument and by a flag: choose one");
-    options.model.folder = options.positional;
-    options.model.random_shape.clear();
-  }
+  options.model.take_positional(options.positional, flags);
+  options.model.resolve();
   const EngineOptions engine_options = options.engine_options();
   const ModelFacts facts = model_facts(options.model);
   const MemoryPlan plan = memory_plan(facts, engine_options);

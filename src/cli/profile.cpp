@@ -17,29 +17,34 @@
 namespace bolide {
 namespace {
 
-constexpr std::string_view kHelp = R"(Usage: bolide profile -m DIR [FLAGS]
-Times one prefill step and one decode step op by op: calls, time, bytes moved, share of the read bandwidth.
+constexpr std::string_view kHelp = R"(Usage: bolide profile -m DIR|NAME [FLAGS]
+Times a prefill step and a decode step op by op: calls, time, bytes, share of the read bandwidth.
 
-Model     -m, --model DIR             checkpoint folder
-          --random-weights SHAPE      instead: a config.json with random weights; --random-dtype T, --random-seed N
-Steps     -p, --n-prompt N,...        prefill steps of N tokens, all in one step (default 512; 0: none)
-          -d, --n-depth N,...         decode steps with N tokens in the cache (default 0)
-          -n, --n-gen 0|1             0: no decode steps (default 1)
-          -b, --batch-size N          sequences in the decode steps (default 1)
-          -r, --repetitions N         (default 20)    -s, --seed N   of the tokens, which are random (default 0)
+Model     -m, --model DIR|NAME    folder, or Org/Name[@REV] in the Hugging Face cache
+                                  (left out: the quickstart's model); --revision REV  --offline
+          --random-weights SHAPE  instead: a config.json filled with random weights
+                                  --random-dtype T, --random-seed N
+Steps     -p, --n-prompt N,...    prefill steps of N tokens, all in one step (default 512; 0: none)
+          -d, --n-depth N,...     decode steps with N tokens in the cache (default 0)
+          -n, --n-gen 0|1         0: no decode steps (default 1)
+          -b, --batch-size N      sequences in the decode steps (default 1)
+          -r, --repetitions N     (default 20)    -s, --seed N   of the tokens, which are random
 Device    --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N
           --kv-cache-dtype auto|float32|float16|bfloat16|fp8    --kv-cache-memory SIZE (2G)
-          --gpu-memory-utilization F  of a GPU's memory, what may be taken (default 0.9)
-          --read-bandwidth GB/S       of the device if known; default: measured before and after each step's repetitions
+          --gpu-memory-utilization F   what may be taken of a GPU's memory (default 0.9)
+          --read-bandwidth GB/S   of the device if known; default: measured around each step
 Output    -o, --output-format md|json|jsonl
-Console   -q  -v  --log-level L  --log-file F  --color C, --no-color  --no-progress  --show-config  --list-flags  -h, --help
+Console   -q  -v  --log-level L  --log-file F  --color C, --no-color  --no-progress
+          --show-config  --list-flags  -h, --help
 
 What the figures are
-  median       of one call: the median over the repetitions, then over the calls of a step (layers)
-  a step       sum of the calls' medians; its share is of the sum of all ops
-  MB           weights, K and V and buffers between ops, each read or written once (a weight of many rows is counted once)
-  all ops      marks between ops keep them from overlapping; 'the step as it runs' has none, and includes its start and its end
-  kernels      launched by the op, where the device has kernels
+  median    of one call: the median over the repetitions, then over the calls of a step (layers)
+  a step    sum of the calls' medians; its share is of the sum of all ops
+  MB        weights, K and V and buffers between ops, each read or written once (a weight of many
+            rows is counted once)
+  all ops   marks between ops keep them from overlapping; 'the step as it runs' has none, and
+            includes its start and its end
+  kernels   launched by the op, where the device has kernels
 
 Example
   bolide profile --random-weights configs/models/qwen3-0.6b.json -p 512 -d 0,4096
@@ -203,7 +208,7 @@ ExitCode run_profile(const Arguments& arguments) {
   if (!flags.parse(arguments)) return ExitCode::ok;
   options.console.start();
   if (options.device.listed()) return ExitCode::ok;
-  options.model.source();
+  options.model.resolve();
   std::vector<ProfiledStep> steps = steps_of(options);
   ResultStream out;
   const GracefulStop stop;

@@ -15,21 +15,24 @@
 namespace bolide {
 namespace {
 
-constexpr std::string_view kHelp = R"(Usage: bolide template -m DIR [-p TEXT | -f CONVERSATION.json | --input-file CASES.jsonl] [FLAGS]
-Prints the prompt that the model's chat template makes of a conversation. DIR needs to hold tokenizer files only
-(chat_template.jinja, or tokenizer_config.json with "chat_template").
+constexpr std::string_view kHelp = R"(Usage: bolide template -m DIR|NAME [-p TEXT | -f TALK.json | --input-file CASES.jsonl] [FLAGS]
+Prints the prompt that the model's chat template makes of a conversation. The folder needs to hold
+tokenizer files only (chat_template.jinja, or tokenizer_config.json with "chat_template").
 
-Input     -m, --model DIR             folder with the template; may be left out beside --chat-template
-          -p, --prompt TEXT           one message of the user; '-' = standard input, as when nothing is given
-          -f, --file FILE             one conversation: a JSON list of messages, or {"messages": [...], "kwargs": {...}}
-          --input-file FILE           a conversation a line, {"messages": [...], "kwargs": {...}}, '-' = standard input;
-                                      an output line for each, {"text": ...} or {"error": ...}
+Input     -m, --model DIR|NAME    folder, or Org/Name[@REV] in the Hugging Face cache
+                                  (left out: none beside --chat-template, else the
+                                  quickstart's model); --revision REV  --offline
+          -p, --prompt TEXT       one message of the user; '-' = standard input, the default
+          -f, --file FILE         one conversation: a JSON list of messages, or an object as below
+          --input-file FILE       lines {"messages": [...], "kwargs": {...}}, '-' = standard input;
+                                  a line out for each, {"text": ...} or {"error": ...}
 Template  --system TEXT, --system-file FILE    a system message before the prompt
-          --chat-template FILE|TEXT   instead of the folder's own
-          --chat-template-kwargs JSON variables of the template, such as {"enable_thinking": false}
-          --think, --no-think         enable_thinking true or false
-          --no-generation-prompt      without the beginning of the answer (of JSON input, add_generation_prompt decides)
-Output    --output-format F           text; json, jsonl: {"text": ...}
+          --chat-template FILE|TEXT            instead of the folder's own
+          --chat-template-kwargs JSON          variables, such as {"enable_thinking": false}
+          --think, --no-think, --reasoning on|off|auto   what enable_thinking is
+          --no-generation-prompt  without the beginning of the answer (of JSON input,
+                                  add_generation_prompt decides)
+Output    --output-format F       text; json, jsonl: {"text": ...}
 Console   -q  -v  --log-level L  --log-file F  --color C, --no-color  --no-progress
           --show-config  --list-flags  -h, --help
 
@@ -40,13 +43,13 @@ Example
 struct Options {
   ConsoleOptions console;
   ChatOptions chat;
-  std::string folder;
+  ModelOptions model;
   std::optional<std::string> prompt, file, input_file;
   bool generation_prompt = true;
   std::string output_format;  // empty: text for one conversation, jsonl for JSON lines
 
   void add_to(Flags& flags) {
-    flags.value("-m,--model,--model-path", folder);
+    model.add_folder_to(flags);
     CLI::Option* one = flags.value("-p,--prompt", prompt);
     CLI::Option* whole = flags.value("-f,--file", file);
     CLI::Option* many = flags.value("-i,--input-file", input_file);
@@ -65,17 +68,14 @@ struct Options {
   }
 };
 
-ChatTemplate require_template(const Options& options) {
-  if (!options.chat.chat_template || !options.folder.empty()) {
-    if (options.folder.empty()) throw UsageError("no template: give a folder that holds one by --model DIR, or --chat-template FILE");
-    require_folder(options.folder);
-  }
-  auto found = options.chat.load(options.folder);
+ChatTemplate require_template(Options& options) {
+  if (!options.chat.chat_template || options.model.asked) options.model.resolve();
+  auto found = options.chat.load(options.model.folder);
   if (found) return *found;
   throw ModelError(
       fmt::format("{} holds no chat template (chat_template.jinja, or \"chat_template\" in tokenizer_config.json). Give one with "
                   "--chat-template FILE",
-                  in_quotes(options.folder)));
+                  in_quotes(options.model.folder)));
 }
 
 // {"messages": ..., "kwargs": ...} under the flags' own arguments.

@@ -13,17 +13,19 @@
 namespace bolide {
 namespace {
 
-constexpr std::string_view kHelp = R"(Usage: bolide tokenize -m DIR [-p TEXT | -f FILE | --input-file CASES.jsonl] [FLAGS]
-Prints the token ids of a text. DIR needs to hold tokenizer files only (tokenizer.json or tokenizer.model).
+constexpr std::string_view kHelp = R"(Usage: bolide tokenize -m DIR|NAME [-p TEXT | -f FILE | --input-file CASES.jsonl] [FLAGS]
+Prints the token ids of a text. The folder needs to hold tokenizer files only (tokenizer.json or
+tokenizer.model).
 
-Input     -m, --model DIR         folder with the tokenizer
+Input     -m, --model DIR|NAME    folder, or Org/Name[@REV] in the Hugging Face cache
+                                  (left out: the quickstart's model); --revision REV  --offline
           -p, --prompt TEXT       '-' = standard input, as when nothing is given
           -f, --file FILE         one text, bytes as they are
-          --input-file FILE       JSON lines {"text": ...}, '-' = standard input; an output line for each
+          --input-file FILE       JSON lines {"text": ...}, '-' = standard input; a line each
 Ids       --add-special           add BOS and the like, as the tokenizer's post-processor says
           --no-parse-special      special tokens written in the text are plain text
 Output    --output-format F       text: ids with spaces between; json, jsonl: {"ids": [...]}
-          --show-tokens           a line for each id with its piece (text); "tokens" beside "ids" (JSON)
+          --show-tokens           a line for each id with its piece (text); "tokens" in JSON
 Console   -q  -v  --log-level L  --log-file F  --color C, --no-color  --no-progress
           --show-config  --list-flags  -h, --help
 
@@ -33,13 +35,13 @@ Example
 
 struct Options {
   ConsoleOptions console;
-  std::string folder;
+  ModelOptions model;
   std::optional<std::string> prompt, file, input_file;
   bool add_special = false, parse_special = true, show_tokens = false;
   std::string output_format;  // empty: text for one text, jsonl for JSON lines
 
   void add_to(Flags& flags) {
-    flags.value("-m,--model,--model-path", folder);
+    model.add_folder_to(flags);
     CLI::Option* one = flags.value("-p,--prompt", prompt);
     CLI::Option* whole = flags.value("-f,--file,--prompt-file", file);
     CLI::Option* many = flags.value("-i,--input-file", input_file);
@@ -84,7 +86,7 @@ ExitCode run_tokenize(const Arguments& arguments) {
   options.add_to(flags);
   if (!flags.parse(arguments)) return ExitCode::ok;
   options.console.start();
-  const auto tokenizer = require_tokenizer(options.folder);
+  const auto tokenizer = require_tokenizer(options.model);
   if (options.input_file) {
     const bool json = options.output_format != "text";
     convert_jsonl(*options.input_file, [&](const Json& object) {

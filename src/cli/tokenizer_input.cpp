@@ -1,17 +1,15 @@
 #include "cli/tokenizer_input.h"
 
-#include "cli/common_options.h"
 #include "cli/streams.h"
 #include "core/error.h"
 #include "core/messages.h"
 
 namespace bolide {
 
-std::unique_ptr<Tokenizer> require_tokenizer(const std::string& folder) {
-  if (folder.empty()) throw UsageError("no tokenizer: give a folder with tokenizer.json or tokenizer.model by --model DIR");
-  require_folder(folder);
-  auto tokenizer = load_tokenizer(folder);
-  if (!tokenizer) throw ModelError(fmt::format("{} holds neither tokenizer.json nor tokenizer.model", in_quotes(folder)));
+std::unique_ptr<Tokenizer> require_tokenizer(ModelOptions& model) {
+  model.resolve();
+  auto tokenizer = load_tokenizer(model.folder);
+  if (!tokenizer) throw ModelError(fmt::format("{} holds neither tokenizer.json nor tokenizer.model", in_quotes(model.folder)));
   return tokenizer;
 }
 

@@ -5,13 +5,14 @@
 #include <memory>
 #include <string>
 
+#include "cli/common_options.h"
 #include "cli/json.h"
 #include "text/tokenizer.h"
 
 namespace bolide {
 
-// Throws UsageError without a folder, ModelError when there is no such folder or it holds no tokenizer.
-std::unique_ptr<Tokenizer> require_tokenizer(const std::string& folder);
+// Resolves the model. Throws what that throws, and ModelError when the folder holds no tokenizer.
+std::unique_ptr<Tokenizer> require_tokenizer(ModelOptions& model);
 
 // Calls `convert` with the JSON object of each line that is not blank and writes what it returns. What it throws, and lines that are no
 // JSON object, end the work with an Error that names the line; what came before is written.

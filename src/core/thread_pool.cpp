@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <system_error>
@@ -40,6 +41,11 @@ ThreadBudget default_threads() {
   if (cores < budget.threads) budget = {cores, fmt::format("{} physical cores", cores)};
   if (const auto quota = cgroup_cpu_quota("/"); quota && *quota < budget.threads) {
     budget = {std::max(1, static_cast<int>(std::floor(*quota))), fmt::format("cgroup quota {:.1f} CPUs", *quota)};
+  }
+  // As programs with OpenMP do; a list is for nested levels, whose first one counts.
+  if (const char* wanted = std::getenv("OMP_NUM_THREADS")) {
+    const long threads = std::strtol(wanted, nullptr, 10);
+    if (threads > 0 && threads < budget.threads) budget = {static_cast<int>(threads), fmt::format("OMP_NUM_THREADS={}", threads)};
   }
   return budget;
 }

@@ -9,7 +9,7 @@
 namespace bolide {
 
 struct ThreadBudget {
-  int threads;         // min(affinity mask, floor(cgroup quota) but at least 1, physical cores)
+  int threads;         // min(affinity mask, floor(cgroup quota) but at least 1, physical cores, $OMP_NUM_THREADS)
   std::string reason;  // "2 of 2 in the affinity mask", "cgroup quota 4.0 CPUs", "8 physical cores"
 };
 // Reads sched_getaffinity, cgroup v2 cpu.max / v1 cpu.cfs_quota_us along the process's path, and the core topology.

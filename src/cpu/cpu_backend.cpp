@@ -17,6 +17,12 @@
 #include "cpu/roofline.h"
 #include "cpu/vector_ops.h"
 
+// Which targets there are is said before any Highway header.
+// clang-format off
+#include "cpu/simd_targets.h"
+#include <hwy/highway.h>
+// clang-format on
+
 namespace bolide {
 namespace {
 
@@ -227,6 +233,8 @@ class CpuBackend final : public Backend {
 }  // namespace
 
 std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options) { return std::make_unique<CpuBackend>(options); }
+
+std::string highway_version() { return fmt::format("{}.{}", HWY_MAJOR, HWY_MINOR); }
 
 std::string cpu_simd_description() { return fmt::format("{} (of {})", simd_target_in_use(), fmt::join(simd_targets_compiled(), " ")); }
 

@@ -20,4 +20,7 @@ std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options);
 // SIMD targets compiled in and the one in use, for --version: "AVX3 (of AVX2 AVX3 AVX3_DL)".
 std::string cpu_simd_description();
 
+// Of the SIMD library: "1.0".
+std::string highway_version();
+
 }  // namespace bolide

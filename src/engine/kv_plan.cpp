@@ -38,7 +38,7 @@ std::string does_not_fit(const KvRequest& r, int64_t ctx, int64_t fitting_tokens
     if (!share.empty()) return text + " Fits: " + share;
     return text + " No context fits: free memory, or use a smaller model" + (r.device == "cpu" ? "" : ", or --device cpu");
   }
-  text += fmt::format(" Fits: --ctx-size {}", fitting_tokens);
+  text += " Fits: --ctx-size " + with_commas(fitting_tokens);
   if (r.kv_dtype == DType::f32 && 2 * fitting_tokens >= ctx) text += ", or --kv-cache-dtype bfloat16";
   return text + (share.empty() ? "" : ", or " + share);
 }
@@ -131,7 +131,7 @@ KvPlan plan_kv(const KvRequest& r) {
     if (fitting == 0 || (asked_for && r.kv_cache_bytes == 0)) throw MemoryError(does_not_fit(r, plan.ctx_size, fitting));
     if (asked_for) {
       throw MemoryError(fmt::format("--kv-cache-memory {} holds {} tokens, --ctx-size asks for {}. Use --ctx-size {}, or give it {}M",
-                                    human_bytes(r.kv_cache_bytes), with_commas(fitting), with_commas(plan.ctx_size), fitting,
+                                    human_bytes(r.kv_cache_bytes), with_commas(fitting), with_commas(plan.ctx_size), with_commas(fitting),
                                     ((static_cast<size_t>(one) * chunk_bytes) >> 20) + 1));
     }
     plan.notes.push_back(fmt::format("context cut from {} to {} tokens: the KV cache has {} on {}", with_commas(plan.ctx_size),

@@ -44,15 +44,9 @@ ChosenBackend explicit_cuda(int index) {
   for (const DeviceInfo& device : found.devices) {
     if (device.id == id) return {make_cuda_backend(index), id + ": asked for"};
   }
-  if (found.devices.empty()) {
-    const std::string problems = found.problems.empty() ? "no usable device" : fmt::format("{}", fmt::join(found.problems, "; "));
-    throw Error(fmt::format("cuda asked for, but {}. Use --device cpu", problems));
-  }
   std::vector<std::string> ids;
   for (const DeviceInfo& device : found.devices) ids.push_back(device.id);
-  const std::string problems = found.problems.empty() ? "" : fmt::format(" ({})", fmt::join(found.problems, "; "));
-  throw Error(
-      fmt::format("{} asked for, but the usable devices are {}{}. Use one of them, or --device cpu", id, fmt::join(ids, ", "), problems));
+  throw Error(cuda_refusal(index, ids, found.problems));
 }
 
 ChosenBackend automatic(const BackendRequest& request) {
@@ -76,6 +70,20 @@ ChosenBackend automatic(const BackendRequest& request) { return cpu(request, "th
 
 }  // namespace
 
+std::string cuda_refusal(int index, const std::vector<std::string>& usable, const std::vector<std::string>& problems) {
+  const std::string wrong_code = fmt::format("GPU {} is sm_", index);
+  for (const std::string& problem : problems) {
+    if (!problem.starts_with(wrong_code)) continue;
+    const std::string rest = problem.substr(wrong_code.size());
+    return fmt::format("cuda asked for, but {}. Use --device cpu, or rebuild with -DCMAKE_CUDA_ARCHITECTURES={}", problem,
+                       rest.substr(0, rest.find_first_not_of("0123456789")));
+  }
+  const std::string all = fmt::format("{}", fmt::join(problems, "; "));
+  if (usable.empty()) return fmt::format("cuda asked for, but {}. Use --device cpu", all.empty() ? "no usable device" : all);
+  return fmt::format("cuda:{} asked for, but the usable devices are {}{}. Use one of them, or --device cpu", index, fmt::join(usable, ", "),
+                     all.empty() ? "" : " (" + all + ")");
+}
+
 ChosenBackend choose_backend(const BackendRequest& request) {
   if (request.bf16_products && request.device != "cpu") {
     throw UsageError(
@@ -96,6 +104,16 @@ std::vector<DeviceInfo> list_devices() {
   devices.push_back(make_cpu_backend({})->info());
   return devices;
 }
+
+std::vector<std::string> device_problems() {
+#if BOLIDE_HAS_CUDA
+  return cuda_devices().problems;
+#else
+  return {"this build holds no CUDA backend. Rebuild with -DBOLIDE_CUDA=ON where a GPU is to be used"};
+#endif
+}
+
+std::vector<std::pair<std::string, std::string>> backend_libraries() { return {{"Highway", highway_version()}}; }
 
 std::vector<std::string> backend_descriptions() {
   std::vector<std::string> lines;

@@ -41,7 +41,7 @@ class CliCase(unittest.TestCase):
 
     def call(self, *arguments, stdin=b"", env=None, **popen):
         """Runs the program to its end; stdout and stderr are bytes."""
-        return subprocess.run([BINARY, *arguments], input=stdin, stdout=popen.pop("stdout", subprocess.PIPE), stderr=subprocess.PIPE,
+        return subprocess.run([popen.pop("program", BINARY), *arguments], input=stdin, stdout=popen.pop("stdout", subprocess.PIPE), stderr=subprocess.PIPE,
                               env=env or environment(), timeout=TIMEOUT, check=False, **popen)
 
     def ok(self, *arguments, **options):

@@ -389,7 +389,6 @@ class Files(BatchCase):
         common = ("batch", "-m", self.model)
         self.fails(2, *common, "-o", self.out, says="--input-file")
         self.fails(2, *common, "-i", self.input, says="--output-file")
-        self.fails(2, "batch", "-i", self.input, "-o", self.out, says="--model")
         self.fails(2, *common, "-i", "-", "-o", self.out, says="twice")
         self.fails(2, *common, "-i", "/dev/stdin", "-o", self.out, says="twice", stdin=b"a\n")
         self.fails(2, *common, "-i", self.folder, "-o", self.out, says="no regular file")

@@ -72,7 +72,6 @@ class Template(CliCase):
         self.assertEqual(self.ok(*run, "--chat-template", "{{ eos_token }}", "-p", "x").stdout.decode(), EOS)
 
     def test_mistakes(self):
-        self.fails(2, "template", "-p", "a", says=("no template", "--model", "--chat-template"))
         self.fails(4, "template", "-m", self.path("nowhere"), "-p", "a", says="is not a folder")
         self.fails(4, "template", "-m", self.model, "-p", "a", says=("holds no chat template", "chat_template.jinja", "--chat-template FILE"))
         self.fails(4, "template", "--chat-template", "{% if %}", "-p", "a", says="--chat-template line 1, column 7: expected an expression")

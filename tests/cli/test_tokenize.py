@@ -73,7 +73,6 @@ class Tokenize(CliCase):
         fails("detokenize", good + '{"ids": 1}\n', "not a list")
 
     def test_other_mistakes(self):
-        self.fails(2, "tokenize", "-p", "a", says="--model")
         self.fails(1, "tokenize", "-m", self.only, "--input-file", self.path("none.jsonl"), says="No such file")
         self.fails(1, "tokenize", "-m", self.only, "-p", b"a\xff", says="byte 1")
         self.fails(2, "detokenize", "-m", self.only, "5x", says="token ids")

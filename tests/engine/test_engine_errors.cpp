@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "catch.h"
+#include "core/human.h"
 #include "engine/kv_plan.h"
 #include "engine_fixture.h"
 #include "exec/error_text.h"
@@ -175,7 +176,7 @@ TEST_CASE("a context that does not fit is refused with the one that does, or cut
   CHECK(text ==
         fmt::format("does not fit: weights 1.0 GiB + workspace 0.1 + KV 6.4 (30,000 tokens) > 5.0 GiB free on cpu. Fits: --ctx-size {}, "
                     "or --kv-cache-dtype bfloat16",
-                    cut.ctx_size));
+                    with_commas(cut.ctx_size)));
   CHECK(code == ExitCode::memory);
   request.ctx_size = cut.ctx_size;
   CHECK(plan_kv(request).ctx_size == cut.ctx_size);  // what the message promises holds
@@ -187,7 +188,7 @@ TEST_CASE("a context that does not fit is refused with the one that does, or cut
   request.kv_cache_bytes = kGiB;
   CHECK(contains(error_of([&] { plan_kv(request); }).first,
                  "--kv-cache-memory 1.0 GiB holds 4,672 tokens, --ctx-size asks for 30,000. Use "
-                 "--ctx-size 4672, or give it 6"));
+                 "--ctx-size 4,672, or give it 6"));
   request.ctx_size = 0;
   CHECK(plan_kv(request).ctx_size == 4672);
   CHECK(plan_kv(request).ctx_source == "--kv-cache-memory");
@@ -219,7 +220,7 @@ TEST_CASE("a share of a GPU's memory bounds the plan, and its errors name the sh
   CHECK(text ==
         fmt::format("does not fit: weights 1.0 GiB + workspace 0.1 + KV 6.4 (30,000 tokens) > 5.0 GiB of cuda:0 (--gpu-memory-utilization "
                     "0.25 of 20.0 GiB, 19.0 free). Fits: --ctx-size {}, or --gpu-memory-utilization 0.38",
-                    cut.ctx_size));
+                    with_commas(cut.ctx_size)));
   CHECK(code == ExitCode::memory);
   request.utilization = 0.38;
   request.limit_bytes = memory_limit(gpu, 0.38);
