@@ -12,6 +12,7 @@ packages=(
   libfmt-dev libspdlog-dev nlohmann-json3-dev libcli11-dev     # text, logs, JSON, arguments
   libpcre2-dev libutf8proc-dev libsentencepiece-dev            # tokenizers
   libhwy-dev                                                   # SIMD
+  libedit-dev                                                  # line editing in chat
   catch2                                                       # tests
 )
 dev_packages=(ccache clang clang-format clang-tidy)

@@ -53,3 +53,13 @@ bolide_pkg(utf8proc libutf8proc)
 # packages do not bring along and nothing here needs.
 bolide_library(sentencepiece sentencepiece_processor.h sentencepiece)
 bolide_pkg(hwy libhwy)
+# Not needed: a chat without it takes lines as the terminal gives them. A program to be carried goes without, because the library asks for
+# the terminal descriptions of the machine that it was built on.
+if(BOLIDE_LIBEDIT AND NOT BOLIDE_STATIC_DEPS)
+  pkg_check_modules(edit IMPORTED_TARGET GLOBAL libedit)
+  if(edit_FOUND)
+    add_library(bolide::edit ALIAS PkgConfig::edit)
+  else()
+    message(STATUS "libedit not found: chat takes plain lines (Debian and Ubuntu: libedit-dev)")
+  endif()
+endif()

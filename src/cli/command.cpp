@@ -8,9 +8,11 @@
 namespace bolide {
 
 std::span<const Command> commands() {
-  static constexpr std::array<Command, 12> table{{
+  static constexpr std::array<Command, 14> table{{
       {"generate", "continue a prompt; the text alone goes to standard output", run_generate},
+      {"chat", "a conversation at a terminal", run_chat},
       {"batch", "answer every line of a file; --resume goes on after an interruption", run_batch},
+      {"perplexity", "how well a model predicts a text", run_perplexity},
       {"tokenize", "text to token ids", run_tokenize},
       {"detokenize", "token ids to text", run_detokenize},
       {"template", "conversations to prompts, by the model's chat template", run_template},

@@ -14,7 +14,9 @@ namespace bolide {
 using Arguments = std::vector<std::string>;
 
 ExitCode run_generate(const Arguments& arguments);
+ExitCode run_chat(const Arguments& arguments);
 ExitCode run_batch(const Arguments& arguments);
+ExitCode run_perplexity(const Arguments& arguments);
 ExitCode run_tokenize(const Arguments& arguments);
 ExitCode run_detokenize(const Arguments& arguments);
 ExitCode run_template(const Arguments& arguments);

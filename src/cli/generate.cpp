@@ -9,25 +9,13 @@
 #include "cli/generate_options.h"
 #include "cli/generate_report.h"
 #include "cli/json.h"
+#include "cli/load_engine.h"
 #include "cli/prompt_input.h"
 #include "cli/signals.h"
 #include "cli/streams.h"
-#include "cli/values.h"
 
 namespace bolide {
 namespace {
-
-std::unique_ptr<Engine> load_engine(const GenerateOptions& options) {
-  const auto wanted = parse_dtype_flag("--dtype", options.dtype);
-  std::unique_ptr<Engine> engine = Engine::load(options.model.source(), options.engine_options());
-  const EngineInfo& info = engine->info();
-  if (wanted && *wanted != info.weights_dtype) {
-    throw UsageError(fmt::format("--dtype {}: the weights are {}, and they are used as stored. Leave --dtype out", options.dtype,
-                                 dtype_name(info.weights_dtype)));
-  }
-  for (const std::string& note : info.notes) spdlog::info("{}", note);
-  return engine;
-}
 
 void show_prompt(const Prompt& prompt, const Tokenizer* tokenizer) {
   const std::string text = prompt.text ? *prompt.text : tokenizer ? tokenizer->decode(prompt.ids, false) : "";
@@ -47,19 +35,12 @@ std::optional<ExitCode> run_sequences(Engine& engine, const std::vector<Sequence
   return stop.requested();
 }
 
-// What the card of the model family warns of, once.
-void warn_of_endless_thinking(const Engine& engine, const ChatTemplate& chat, const Json& kwargs, const SamplingParams& params) {
-  const bool thinks = chat.reads("enable_thinking") && !(kwargs.contains("enable_thinking") && kwargs["enable_thinking"] == false);
-  if (thinks && params.temperature == 0 && engine.config().architecture.starts_with("Qwen3"))
-    spdlog::warn("greedy decoding with thinking on; the Qwen3 model card warns of endless repetition. --no-think or --temperature 0.6");
-}
-
 ExitCode generate(const GenerateOptions& options) {
   const bool text_output = options.output_format == "text";
   const std::optional<ChatTemplate> chat = options.chat_template();
   Prompt prompt = read_prompt(options);
   const auto before_load = Clock::now();
-  const std::unique_ptr<Engine> engine = load_engine(options);
+  const std::unique_ptr<Engine> engine = load_engine(options, options.engine_options());
   const double load_seconds = seconds_between(before_load, Clock::now());
   const Tokenizer* tokenizer = engine->tokenizer();
   if (text_output && !tokenizer)

@@ -1,9 +1,12 @@
 #include "cli/signals.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
+#include <cerrno>
 #include <cstring>
 
 #include "io/mapped_file.h"
@@ -13,11 +16,25 @@ namespace {
 
 std::atomic<int> received{0};
 std::atomic<bool> graceful{false};
+std::atomic<int> queue_end{-1};      // where a SignalQueue wants to hear of signals
+std::atomic<int> waiting_to_end{0};  // SIGINT and SIGTERM in the queue
+std::atomic<bool> second_is_last{false};
 static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free, "used inside a signal handler");
 
 int exit_code_of(int signal_number) { return 128 + signal_number; }
 
+void enqueue(int signal_number) {
+  const int saved = errno;
+  const auto byte = static_cast<char>(signal_number);
+  [[maybe_unused]] const ssize_t ignored = write(queue_end.load(), &byte, 1);  // a full queue holds enough of them
+  errno = saved;
+}
+
 void on_signal(int signal_number) {
+  if (queue_end.load() >= 0) {
+    if (waiting_to_end.fetch_add(1) > 0 && second_is_last.load()) _exit(exit_code_of(signal_number));
+    return enqueue(signal_number);
+  }
   if (!graceful.load() || received.exchange(signal_number) != 0) _exit(exit_code_of(signal_number));
 }
 
@@ -68,6 +85,43 @@ void install_signal_handlers() {
   sigaction(SIGPIPE, &ignore, nullptr);
   sigaction(SIGXFSZ, &ignore, nullptr);
 }
+
+namespace {
+
+constexpr std::array<int, 2> kTerminalSignals{SIGTSTP, SIGWINCH};
+std::array<struct sigaction, 2> before_queue;
+
+}  // namespace
+
+SignalQueue::SignalQueue() {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) throw Error(fmt::format("cannot make a pipe: {}", std::strerror(errno)));
+  read_end_ = ends[0];
+  waiting_to_end = 0;
+  queue_end = ends[1];
+  struct sigaction action {};
+  action.sa_handler = enqueue;
+  sigemptyset(&action.sa_mask);
+  for (size_t i = 0; i < kTerminalSignals.size(); ++i) {
+    sigaction(kTerminalSignals[i], nullptr, &before_queue[i]);
+    if (before_queue[i].sa_handler != SIG_IGN) sigaction(kTerminalSignals[i], &action, nullptr);
+  }
+}
+
+SignalQueue::~SignalQueue() {
+  for (size_t i = 0; i < kTerminalSignals.size(); ++i) sigaction(kTerminalSignals[i], &before_queue[i], nullptr);
+  close(queue_end.exchange(-1));
+  close(read_end_);
+}
+
+int SignalQueue::next() {
+  char byte = 0;
+  if (read(read_end_, &byte, 1) != 1) return 0;
+  if (byte == SIGINT || byte == SIGTERM) --waiting_to_end;
+  return byte;
+}
+
+void SignalQueue::second_ends(bool on) { second_is_last = on; }
 
 GracefulStop::GracefulStop() {
   received = 0;

@@ -25,4 +25,22 @@ class GracefulStop {
   std::optional<ExitCode> requested() const;
 };
 
+// While one exists, SIGINT, SIGTERM, SIGTSTP and SIGWINCH are queued for a loop that also waits for a person's input. One at a time.
+class SignalQueue {
+ public:
+  SignalQueue();
+  ~SignalQueue();
+  SignalQueue(const SignalQueue&) = delete;
+  SignalQueue& operator=(const SignalQueue&) = delete;
+  // Readable while a signal waits.
+  int fd() const { return read_end_; }
+  // The oldest, 0 when there is none.
+  int next();
+  // While it is set, a SIGINT or SIGTERM that finds another one still waiting ends the program at once: nobody may be listening.
+  void second_ends(bool on);
+
+ private:
+  int read_end_ = -1;
+};
+
 }  // namespace bolide

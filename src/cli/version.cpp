@@ -1,6 +1,7 @@
 // bolide version, bolide --version: the commit and what was compiled in.
 #include "cli/command.h"
 #include "cli/flags.h"
+#include "cli/line_input.h"
 #include "cli/streams.h"
 #include "core/build_info.h"
 #include "exec/backend_choice.h"
@@ -27,6 +28,7 @@ ExitCode run_version(const Arguments& arguments) {
   ResultStream out;
   out.write(fmt::format("bolide {} (commit {}, {}, {})\n", build.version, build.commit, build.compiler, build.build_type));
   for (const std::string& line : backend_descriptions()) out.write(line + "\n");
+  out.write(fmt::format("line editing in chat: {}\n", line_editing_description()));
   out.finish();
   return ExitCode::ok;
 }

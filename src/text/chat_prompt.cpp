@@ -22,16 +22,18 @@ class Markers {
   Markers(const ChatTemplate& chat, const Tokenizer& tokenizer) {
     for (AddedTokenName& token : tokenizer.added_tokens()) {
       if (token.content.empty() || !(token.special || chat.writes(token.content))) continue;
-      automaton_.add(token.content);
-      names_.push_back(std::move(token.content));
+      all_.add(token.content);
+      if (token.special) special_.add(token.content);
     }
-    automaton_.build();
+    all_.build();
+    special_.build();
   }
 
-  std::vector<ByteRange> find(std::string_view text) const {
+  // In a message of the model itself, what it cannot have written as a token (special ones are no part of its text) is a marker.
+  std::vector<ByteRange> find(std::string_view text, bool own) const {
     std::vector<ByteRange> out;
     size_t from = 0;
-    while (const auto match = automaton_.find(text, from)) {
+    while (const auto match = (own ? special_ : all_).find(text, from)) {
       out.push_back({match->begin, match->end});
       from = match->end;
     }
@@ -39,18 +41,19 @@ class Markers {
   }
 
  private:
-  AhoCorasick automaton_;
-  std::vector<std::string> names_;
+  AhoCorasick all_, special_;
 };
 
-// Calls `change` with every text of the messages, at any depth; keys are left alone.
+bool is_own(const Json& message) { return message.is_object() && message.contains("role") && message["role"] == "assistant"; }
+
+// Calls `change` with every text of the messages, at any depth, and whether it is the model's own; keys are left alone.
 template <class Change>
-void for_each_text(Json& value, Change&& change, int depth = 0) {
+void for_each_text(Json& value, Change&& change, bool own = false, int depth = 0) {
   if (depth > kMaxDepth) return;
   if (value.is_string()) {
-    change(value.get_ref<std::string&>());
+    change(value.get_ref<std::string&>(), own);
   } else if (value.is_structured()) {
-    for (Json& inner : value) for_each_text(inner, change, depth + 1);
+    for (Json& inner : value) for_each_text(inner, change, own || (depth == 0 && is_own(inner)), depth + 1);
   }
 }
 
@@ -95,9 +98,9 @@ ChatPrompt encode_chat(const ChatTemplate& chat, const Tokenizer& tokenizer, con
   Json marked = messages;
   std::set<std::string> found;
   std::string all = out.text;
-  for_each_text(marked, [&](std::string& text) {
+  for_each_text(marked, [&](std::string& text, bool own) {
     all += text;
-    for (const ByteRange range : markers.find(text)) found.insert(text.substr(range.begin, range.end - range.begin));
+    for (const ByteRange range : markers.find(text, own)) found.insert(text.substr(range.begin, range.end - range.begin));
   });
   out.markers.assign(found.begin(), found.end());
   if (allow_special || found.empty()) {
@@ -106,8 +109,8 @@ ChatPrompt encode_chat(const ChatTemplate& chat, const Tokenizer& tokenizer, con
   }
 
   const auto [open, close] = unused_characters(all);
-  for_each_text(marked, [&, &before = open, &after = close](std::string& text) {
-    const std::vector<ByteRange> ranges = markers.find(text);
+  for_each_text(marked, [&, &before = open, &after = close](std::string& text, bool own) {
+    const std::vector<ByteRange> ranges = markers.find(text, own);
     for (auto range = ranges.rbegin(); range != ranges.rend(); ++range) {
       text.insert(range->end, after);
       text.insert(range->begin, before);

@@ -16,7 +16,8 @@ struct ChatPrompt {
   std::vector<std::string> markers;  // special tokens, and tokens that the template writes, which stand in the messages' texts
 };
 
-// `allow_special`: markers in messages count as tokens, as transformers and vLLM have it. Otherwise they are encoded as text. Throws as
+// `allow_special`: markers in messages count as tokens, as transformers and vLLM have it. Otherwise they are encoded as text; only in an
+// assistant's own messages, tokens that are not special (<think>, <tool_call>) stay the tokens that the model wrote. Throws as
 // ChatTemplate::render does, and Error when the template itself looks at a marker, so that it cannot be kept as text.
 ChatPrompt encode_chat(const ChatTemplate& chat, const Tokenizer& tokenizer, const nlohmann::ordered_json& messages,
                        const nlohmann::ordered_json& kwargs, bool allow_special);

@@ -1,6 +1,7 @@
 #include "text/thinking.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace bolide {
 namespace {
@@ -17,31 +18,48 @@ size_t unfinished(std::string_view text, std::string_view tag) {
 
 }  // namespace
 
-std::string ThinkingFilter::push(std::string_view text) {
+std::vector<ThinkingPiece> ThinkingSplitter::push(std::string_view text) {
   held_ += text;
-  std::string out;
+  std::vector<ThinkingPiece> out;
+  const auto take = [&](size_t size, bool thinking) {
+    if (size == 0) return;
+    if (out.empty() || out.back().thinking != thinking) out.push_back({"", thinking});
+    out.back().text.append(held_, 0, size);
+    held_.erase(0, size);
+  };
   for (;;) {
-    if (after_block_) {
-      const size_t feeds = std::min(held_.find_first_not_of('\n'), held_.size());
-      held_.erase(0, feeds);
-      if (held_.empty()) return out;
-      after_block_ = false;
-    }
     const std::string_view tag = inside_ ? kClose : kOpen;
     const size_t found = held_.find(tag);
-    const size_t end = found == std::string::npos ? held_.size() - unfinished(held_, tag) : found;
-    if (!inside_) out.append(held_, 0, end);
-    held_.erase(0, found == std::string::npos ? end : found + tag.size());
-    if (found == std::string::npos) return out;
-    after_block_ = inside_;
+    if (found == std::string::npos) {
+      take(held_.size() - unfinished(held_, tag), inside_);
+      return out;
+    }
+    take(found, inside_);
+    take(tag.size(), true);
     inside_ = !inside_;
   }
 }
 
-std::string ThinkingFilter::finish() {
+std::vector<ThinkingPiece> ThinkingSplitter::finish() {
+  if (held_.empty()) return {};
+  return {{std::exchange(held_, {}), inside_}};
+}
+
+std::string ThinkingFilter::push(std::string_view text) { return keep(splitter_.push(text)); }
+
+std::string ThinkingFilter::finish() { return keep(splitter_.finish()); }
+
+std::string ThinkingFilter::keep(const std::vector<ThinkingPiece>& pieces) {
   std::string out;
-  if (!inside_) out.swap(held_);
-  held_.clear();
+  for (const ThinkingPiece& piece : pieces) {
+    if (piece.thinking) {
+      after_block_ = true;
+      continue;
+    }
+    const size_t feeds = after_block_ ? std::min(piece.text.find_first_not_of('\n'), piece.text.size()) : 0;
+    out.append(piece.text, feeds);
+    if (feeds < piece.text.size()) after_block_ = false;
+  }
   return out;
 }
 

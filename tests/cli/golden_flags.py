@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-COMMANDS = ("generate", "batch", "tokenize", "detokenize", "template", "inspect", "bench", "bench throughput", "bench ops", "profile", "plan", "doctor", "completion", "version")
+COMMANDS = ("generate", "chat", "batch", "perplexity", "tokenize", "detokenize", "template", "inspect", "bench", "bench throughput", "bench ops", "profile", "plan", "doctor", "completion", "version")
 PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden_flags.json")
 
 

@@ -8,7 +8,7 @@ import checkpoint
 from checkpoint import CHAIN, ids_of
 from cli_case import SOURCE_DIR, CliCase, environment, main
 
-COMMANDS = ("generate", "batch", "tokenize", "detokenize", "template", "inspect", "bench", "bench throughput", "bench ops", "profile", "plan", "doctor", "completion", "version")
+COMMANDS = ("generate", "chat", "batch", "perplexity", "tokenize", "detokenize", "template", "inspect", "bench", "bench throughput", "bench ops", "profile", "plan", "doctor", "completion", "version")
 GOLDEN = os.path.join(SOURCE_DIR, "tests", "cli", "golden_flags.json")
 SCREEN, COLUMNS = 50, 100  # lines, columns
 WIDE = ("batch", "bench", "bench throughput", "bench ops")  # explain figures and files in longer lines

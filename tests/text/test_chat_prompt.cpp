@@ -37,6 +37,26 @@ void check_thinking(const std::string& text, const std::string& shown, bool insi
   CHECK(out + bytes.finish() == shown);
 }
 
+// All of the text comes out, in pieces of thinking and of the rest.
+void check_split(const std::string& text, const std::vector<ThinkingPiece>& expected, bool inside = false) {
+  for (size_t cut = 0; cut <= text.size(); ++cut) {
+    ThinkingSplitter splitter(inside);
+    std::vector<ThinkingPiece> out;
+    for (const auto& pieces : {splitter.push(text.substr(0, cut)), splitter.push(text.substr(cut)), splitter.finish()}) {
+      for (const ThinkingPiece& piece : pieces) {
+        CHECK_FALSE(piece.text.empty());
+        if (!out.empty() && out.back().thinking == piece.thinking)
+          out.back().text += piece.text;
+        else
+          out.push_back(piece);
+      }
+    }
+    INFO(text << " cut at " << cut);
+    REQUIRE(out.size() == expected.size());
+    for (size_t i = 0; i < out.size(); ++i) CHECK((out[i].text == expected[i].text && out[i].thinking == expected[i].thinking));
+  }
+}
+
 }  // namespace
 
 TEST_CASE("a template's own markers are special tokens, typed ones are text") {
@@ -62,6 +82,26 @@ TEST_CASE("a template's own markers are special tokens, typed ones are text") {
   CHECK(count_of(parsed.ids, t, "<|im_start|>") == 3);
   CHECK(parsed.markers == kept.markers);
   CHECK(parsed.text == kept.text);
+}
+
+TEST_CASE("what a model wrote stays its tokens, but for special ones") {
+  const Tokenizer& t = tokenizer("qwen3");
+  const std::string answer = "<think>\nhm\n</think>\n\n<|im_end|> ends a turn";
+  Json messages = user("why?");
+  messages.push_back({{"role", "assistant"}, {"content", answer}});
+  // While the answer is the last message the template keeps its thinking, afterwards it takes it away.
+  const ChatPrompt last = encode_chat(qwen3(), t, messages, {}, false);
+  CHECK(last.text.find(answer) != std::string::npos);
+  CHECK(count_of(last.ids, t, "<think>") == 1);
+  CHECK(count_of(last.ids, t, "</think>") == 1);
+  CHECK(count_of(last.ids, t, "<|im_end|>") == 2);
+  CHECK(last.markers == std::vector<std::string>{"<|im_end|>"});
+  messages.push_back({{"role", "user"}, {"content", "<think> so?"}});
+  const ChatPrompt next = encode_chat(qwen3(), t, messages, {{"add_generation_prompt", true}}, false);
+  CHECK(next.text.find("hm") == std::string::npos);
+  CHECK(count_of(next.ids, t, "<think>") == 0);
+  CHECK(count_of(next.ids, t, "<|im_end|>") == 3);
+  CHECK(next.markers == std::vector<std::string>{"<think>", "<|im_end|>"});
 }
 
 TEST_CASE("markers in parts of messages and at their ends are text, too") {
@@ -124,6 +164,14 @@ TEST_CASE("thinking is left out, wherever the stream is cut") {
   check_thinking("<<think>x</</think>y", "<y");
   check_thinking("</think>a", "</think>a");
   check_thinking("", "");
+}
+
+TEST_CASE("thinking is told apart from the rest, and nothing is lost") {
+  check_split("answer", {{"answer", false}});
+  check_split("a<think>b</think>\n\nc", {{"a", false}, {"<think>b</think>", true}, {"\n\nc", false}});
+  check_split("hm</think>\nanswer<thi", {{"hm</think>", true}, {"\nanswer<thi", false}}, true);
+  check_split("<think>never ends</thin", {{"<think>never ends</thin", true}});
+  check_split("", {});
 }
 
 TEST_CASE("a prompt may open the thinking") {

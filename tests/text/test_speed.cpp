@@ -1,10 +1,12 @@
 // Time is linear in practice. The bounds are many times what a release build needs on an idle core, so that only another order of
 // growth breaks them, even under sanitizers and beside other work.
+#include <algorithm>
 #include <ctime>
 #include <random>
 
 #include "catch.h"
 #include "fixtures.h"
+#include "text/chat_template.h"
 #include "text/unicode.h"
 
 using namespace bolide;
@@ -82,4 +84,23 @@ TEST_CASE("a tokenizer of 150,000 tokens loads in seconds at most") {
   const double start = seconds();
   CHECK(load_tokenizer(folder)->vocab_size() == 151669);
   CHECK(seconds() - start < kBound);
+}
+
+TEST_CASE("a conversation of 200 messages is rendered in milliseconds") {
+  const ChatTemplate chat = *ChatTemplate::load(bolide::test::unpacked("tokenizers/qwen3.tar.xz") / "qwen3");
+  nlohmann::ordered_json messages = nlohmann::ordered_json::array();
+  for (int i = 0; i < 100; ++i) {
+    messages.push_back({{"role", "user"}, {"content", "Question " + std::to_string(i) + ": why does the boat drift along the coast?"}});
+    messages.push_back(
+        {{"role", "assistant"}, {"content", "<think>\nIt is a boat.\n</think>\n\nBecause nobody has tied it, and the tide goes out."}});
+  }
+  double best = kBound;
+  std::string text;
+  for (int i = 0; i < 5; ++i) {
+    const double begin = seconds();
+    text = chat.render(messages, {{"add_generation_prompt", true}});
+    best = std::min(best, seconds() - begin);
+  }
+  CHECK(text.size() > 200 * 50);
+  CHECK(1000 * best < 10 * kBound);  // 5 ms are wanted, and a release build on an idle core needs less
 }
