@@ -1,8 +1,8 @@
 // A block's part of attention for the new token: the query heads of one key/value head over the blocks of positions that it owns.
 //
-// A stage of K and V goes to the warps in shares of positions, four to a group of Dh / 4 lanes, of which each lane has four elements of the head: so the
-// weighted values need no exchange, and the scores' sums over lanes spread over them on the way (each lane ends with one position and head).
-// Softmax is kept online by every group (Milakov, Gimelshein, arXiv:1805.02867), in base 2.
+// A stage of K and V goes to the warps in shares of positions, four to a group of Dh / 4 lanes, of which each lane has four elements of the
+// head: so the weighted values need no exchange, and the scores' sums over lanes spread over them on the way (each lane ends with one
+// position and head). Softmax is kept online by every group (Milakov, Gimelshein, arXiv:1805.02867), in base 2.
 #pragma once
 
 #include "cuda/decode/products.cuh"
@@ -18,8 +18,8 @@ __device__ inline float power_of_2(float v) {
 template <class S>
 struct AttentionShared {
   alignas(16) float q[S::kQueryHeads][S::kHeadDim];  // normed, rotated, times softmax_scale * log2(e)
-  alignas(16) __nv_bfloat16 fresh[2][S::kHeadDim];          // the new position's K and V
-  alignas(16) float values[kWarps][S::kGroupWidth];         // the warps' sums of weighted values
+  alignas(16) __nv_bfloat16 fresh[2][S::kHeadDim];   // the new position's K and V
+  alignas(16) float values[kWarps][S::kGroupWidth];  // the warps' sums of weighted values
   alignas(16) float maximum[S::kQueryHeads][kWarps], sum[S::kQueryHeads][kWarps];
 };
 
@@ -36,7 +36,9 @@ struct Softmax {
   // First lane of the group, and the lane's position and head.
   __device__ static int score(int lane) { return lane % kLanes / kReplicas; }
   __device__ static int position(int lane) { return score(lane) / S::kQueryHeads; }
-  __device__ static float of_head(float v, int head, int lane) { return __shfl_sync(kAllLanes, v, lane / kLanes * kLanes + head * kReplicas); }
+  __device__ static float of_head(float v, int head, int lane) {
+    return __shfl_sync(kAllLanes, v, lane / kLanes * kLanes + head * kReplicas);
+  }
 
   __device__ void start(const AttentionShared<S>& sh, int lane) {
 #pragma unroll
@@ -121,7 +123,8 @@ struct Softmax {
     if (lane >= kLanes) return;
 #pragma unroll
     for (int h = 0; h < S::kQueryHeads; ++h)
-      *reinterpret_cast<float4*>(&sh.values[warp][h * S::kHeadDim + 4 * lane]) = make_float4(values[h][0], values[h][1], values[h][2], values[h][3]);
+      *reinterpret_cast<float4*>(&sh.values[warp][h * S::kHeadDim + 4 * lane]) =
+          make_float4(values[h][0], values[h][1], values[h][2], values[h][3]);
     if (lane % kReplicas == 0 && position(lane) == 0) {
       sh.maximum[score(lane)][warp] = maximum;
       sh.sum[score(lane)][warp] = sum;

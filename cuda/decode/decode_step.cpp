@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "cuda/architectures.h"
 
 namespace bolide {
 namespace {
@@ -92,7 +93,8 @@ constexpr size_t kMaxWords = size_t{1} << 16;
 size_t DecodeSteps::memory_bytes() { return kMaxWords * sizeof(uint64_t) + 256; }
 
 std::string DecodeSteps::why_not(const CudaContext& context, const Step& step) const {
-  if (context.compute_capability < 90 || !context.dependent_launch) return "needs compute capability 9.0";
+  if (context.compute_capability != 90 || !compiled_architectures().holds("sm_90a"))
+    return "needs compute capability 9.0 and code compiled for sm_90a";
   if (context.multiprocessors < decode::kBlocks) return fmt::format("needs {} multiprocessors", decode::kBlocks);
   if (step.capacity.tokens != 1) return "takes one row";
   if (context.activations != DType::bf16) return "takes bfloat16 activations";
@@ -106,6 +108,7 @@ std::string DecodeSteps::why_not(const CudaContext& context, const Step& step) c
     return fmt::format("is not compiled for hidden {}, {} query and {} key/value heads of {}, MLP {}", qkv.hidden, qkv.heads, qkv.kv_heads,
                        qkv.head_dim, gate_up.mlp);
   if (pattern.sample->vocab % 8 != 0) return fmt::format("takes a vocabulary of a multiple of 8, not {}", pattern.sample->vocab);
+  if (gate_up.norm_eps != qkv.norm_eps || pattern.logits->norm_eps != qkv.norm_eps) return "takes one epsilon for all norms";
   const KvView kv = kv_view(*qkv.kv);
   if (kv.dtype != DType::bf16) return "takes a bfloat16 KV cache";
   if (kv.chunk_tokens % shape->positions != 0) return fmt::format("takes KV chunks of a multiple of {} tokens", shape->positions);
@@ -116,7 +119,8 @@ std::string DecodeSteps::why_not(const CudaContext& context, const Step& step) c
   for (size_t i = 0; i < pattern.layers; ++i) {
     const size_t first = 1 + 5 * i;
     if (!plain_bf16(std::get<NormQkvArgs>(step.ops[first]).qkv) || !plain_bf16(std::get<ProjectAddArgs>(step.ops[first + 2]).weight) ||
-        !plain_bf16(std::get<NormGateUpArgs>(step.ops[first + 3]).gate_up) || !plain_bf16(std::get<ProjectAddArgs>(step.ops[first + 4]).weight))
+        !plain_bf16(std::get<NormGateUpArgs>(step.ops[first + 3]).gate_up) ||
+        !plain_bf16(std::get<ProjectAddArgs>(step.ops[first + 4]).weight))
       return "takes bfloat16 weights";
   }
   return {};
@@ -141,6 +145,7 @@ bool DecodeSteps::enqueue(CudaContext& context, const Step& step, long long* clo
   const Pattern pattern(step);
   const NormQkvArgs& qkv = first_qkv(step);
   const CompiledShape& shape = *find_shape(qkv, first_gate_up(step));
+  require_contract(static_cast<size_t>(shape.words) <= kMaxWords, "the shape's words do not fit their buffer", {"decode"});
   if (!words_) {
     words_ = std::make_unique<CudaBuffer>(memory_bytes(), device_, "the decode kernel");
     check_cuda(cudaMemsetAsync(words_->data(), 0, memory_bytes(), context.stream), "memset", {"decode"});
@@ -167,8 +172,8 @@ bool DecodeSteps::enqueue(CudaContext& context, const Step& step, long long* clo
   p.drawn = reinterpret_cast<int32_t*>(p.epoch + 1);
   p.fault = context.fault;
   p.clocks = clocks;
-  // context.copy_pace is that of copies by all multiprocessors. In the layers a little faster served best, in the head, where nothing waits for other
-  // blocks, as fast as memory goes (measured on an H100, docs/performance.md).
+  // context.copy_pace is that of copies by all multiprocessors. In the layers a little faster served best, in the head, where nothing waits
+  // for other blocks, as fast as memory goes (measured on an H100, docs/performance.md).
   const auto pace = [&](int percent) { return context.copy_pace * 2 * decode::kBlocks * percent / (100 * context.multiprocessors); };
   p.pace = pace(98);
   p.head_pace = pace(90);
@@ -192,7 +197,8 @@ std::vector<PhaseTime> DecodeSteps::phases(CudaContext& context, const Step& ste
   for (int phase = 0; phase < kPhases; ++phase) {
     double sums[kParts] = {};
     for (int block = 0; block < kBlocks; ++block)
-      for (int part = 0; part < kParts; ++part) sums[part] += scale * static_cast<double>(all[static_cast<size_t>(block * kBlockClocks + phase * kParts + part)]);
+      for (int part = 0; part < kParts; ++part)
+        sums[part] += scale * static_cast<double>(all[static_cast<size_t>(block * kBlockClocks + phase * kParts + part)]);
     phases.push_back({kPhaseNames[phase], sums[waiting], sums[loading], sums[computing]});
   }
   return phases;

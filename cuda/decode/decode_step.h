@@ -15,9 +15,8 @@ class DecodeSteps {
  public:
   explicit DecodeSteps(int device) : device_(device) {}
 
-  // Enqueues the step as one kernel, and sample() where that has more to do than the kernel can. False when it does not fit the kernel, which
-  // then has not been touched; why_not() says what does not fit.
-  // clocks: see decode::Parameters.
+  // Enqueues the step as one kernel, and sample() where that has more to do than the kernel can. False when it does not fit the kernel,
+  // which then has not been touched; why_not() says what does not fit. clocks: see decode::Parameters.
   bool enqueue(CudaContext& context, const Step& step, long long* clocks = nullptr);
   // Runs a step that fits `repetitions` times and says where the time went.
   std::vector<PhaseTime> phases(CudaContext& context, const Step& step, int32_t repetitions);

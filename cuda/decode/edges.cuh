@@ -1,9 +1,9 @@
-// How one block's results reach the others while the kernel runs: words of 64 bits that carry their own validity, so that a reader polls the
-// data itself and needs no flag, no fence and no second round trip (the low-latency protocol of NCCL, "LL").
+// How one block's results reach the others while the kernel runs: words of 64 bits that carry their own validity, so that a reader polls
+// the data itself and needs no flag, no fence and no second round trip (the low-latency protocol of NCCL, "LL").
 //
-// A word: bits 0-31 the payload (two bf16, or one float32), bits 32-47 more of it, bits 48-63 the epoch, which counts layers. A word is written and
-// read as one 64-bit access, which is single-copy atomic (PTX ISA, memory consistency model). One buffer for each edge is enough: between
-// two uses of it lies an edge that all blocks read from all blocks.
+// A word: bits 0-31 the payload (two bf16, or one float32), bits 32-47 more of it, bits 48-63 the epoch, which counts layers. A word is
+// written and read as one 64-bit access, which is single-copy atomic (PTX ISA, memory consistency model). One buffer for each edge is
+// enough: between two uses of it lies an edge that all blocks read from all blocks.
 #pragma once
 
 #include "cuda/decode/parameters.h"
@@ -55,9 +55,9 @@ __device__ inline float2 floats_of(const Word& w) {
   return make_float2(__uint_as_float(w.low << 8), __uint_as_float((w.low >> 24) << 8 | w.high << 16));
 }
 
-// Bounds a thread's waits. One that never ends is given up; then all further ones of the thread are, so that the kernel runs to its end on whatever is
-// there, and reports where the first of them was. (A trap would end it at once, but ptxas does not allot registers by warpgroup in a kernel
-// of this size that has one. What a wait costs in instructions matters: the whole layer has to stay in the instruction caches.)
+// Bounds a thread's waits. One that never ends is given up; then all further ones of the thread are, so that the kernel runs to its end on
+// whatever is there, and reports where the first of them was. (A trap would end it at once, but ptxas does not allot registers by warpgroup
+// in a kernel of this size that has one.)
 struct Patience {
   int polls = 1 << 21;  // of words: more than half a second
   uint32_t where = 0;   // of the first wait given up: layer << 8 | phase; 0: none

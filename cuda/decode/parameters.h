@@ -7,14 +7,14 @@
 
 namespace bolide::decode {
 
-constexpr int kBlocks = 128;       // thread blocks, one to a multiprocessor, all resident at once
-constexpr int kWarps = 8;          // of a block that compute; one thread more brings weights, K and V
+constexpr int kBlocks = 128;  // thread blocks, one to a multiprocessor, all resident at once
+constexpr int kWarps = 8;     // of a block that compute; one thread more brings weights, K and V
 constexpr int kThreads = 32 * kWarps;
 constexpr int kStageColumns = 1024;  // of k: a stage of the stream holds 8 rows of a weight matrix that wide (or K and V)
 constexpr int kHeadGroups = 8;       // key/value heads: each is one group of blocks' work
 constexpr int kGroupBlocks = kBlocks / kHeadGroups;
 constexpr int kMaxLayers = 64;
-constexpr int kMaxOwnBlocks = 512;   // blocks of positions that a thread block can own, see stream.cuh
+constexpr int kMaxOwnBlocks = 512;  // blocks of positions that a thread block can own, see stream.cuh
 
 // Weights are bf16, row-major and without gaps; vectors are f32, null where the model has none.
 struct Layer {
@@ -31,30 +31,31 @@ struct Parameters {
   StepInputs in;
   const Layer* layers;  // [layer_count] in device memory
   int32_t layer_count;
-  const __nv_bfloat16* table;          // [V, D]
-  const __nv_bfloat16* head;           // [V, D]
-  const SampledToken* previous;        // of the step before, for ids below 0; may be null
-  const float* inverse_frequencies;    // [Dh / 2]
+  const __nv_bfloat16* table;        // [V, D]
+  const __nv_bfloat16* head;         // [V, D]
+  const SampledToken* previous;      // of the step before, for ids below 0; may be null
+  const float* inverse_frequencies;  // [Dh / 2]
   float embed_scale, norm_eps, softmax_scale;
   GatedActivation activation;
   int32_t vocab;
-  float* logits;       // [1, V], out
-  SampledToken* out;   // [1], out, where *drawn says so
-  bool alone;          // sample() does not follow: the host knows that temperature alone shapes the distribution
-  int32_t* drawn;      // out: 1 when the kernel has drawn the token itself, 0 when sample has to
+  float* logits;      // [1, V], out
+  SampledToken* out;  // [1], out, where *drawn says so
+  bool alone;         // sample() does not follow: the host knows that temperature alone shapes the distribution
+  int32_t* drawn;     // out: 1 when the kernel has drawn the token itself, 0 when sample has to
   KvView kv;
-  uint64_t* words;     // [Shape::kWords], see edges.cuh
-  uint32_t* epoch;     // counts layers over all launches
+  uint64_t* words;  // [Shape::kWords], see edges.cuh
+  uint32_t* epoch;  // counts layers over all launches
   DeviceFault* fault;
   int32_t pace, head_pace;  // clocks from one copy of 2 KB to the next, in the layers and in the head
-  long long* clocks;   // null, or [kAllClocks] to add to
+  long long* clocks;        // null, or [kAllClocks] to add to
 };
 
 // What a block does, in this order in every layer but for the head; and what of it its first warp's clocks are counted under.
 enum Phase { qkv_product, attention, combination, output_product, gate_up_product, down_product, head_product, kPhases };
 enum Part { waiting, loading, computing, kParts };
-constexpr const char* kPhaseNames[kPhases + 2] = {"QKV product", "attention", "combination of its parts", "output product", "gate and up product",
-                                                  "down product", "head", "stream of weights", "room in the stream"};
+constexpr const char* kPhaseNames[kPhases + 2] = {"QKV product",    "attention",           "combination of its parts",
+                                                  "output product", "gate and up product", "down product",
+                                                  "head",           "stream of weights",   "room in the stream"};
 constexpr uint32_t kStreamPhase = kPhases, kRoomPhase = kPhases + 1;  // only of reports: waiting for a copy, for a free slot
 // A block's clocks: [kPhases][kParts]. Behind those of all blocks, block 0's nanoseconds and clocks of whole kernels.
 constexpr int kBlockClocks = static_cast<int>(kPhases) * static_cast<int>(kParts), kAllClocks = kBlocks * kBlockClocks + 2;

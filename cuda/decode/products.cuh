@@ -1,14 +1,15 @@
 // A block's products: octets of weight rows from the ring times a vector that all blocks made together.
 //
-// The warps share out k: of each stage's columns warp w takes [128 w, 128 w + 128). Lane (g, t) = (lane / 4, lane % 4) reads 16 bytes of weight row g
-// at a time, columns 32 i + 8 t of the share for i = 0 .. 3. They are the A fragment of one mma.m16n8k16 as they stand: words 0 and 1 in its upper
-// eight rows, words 2 and 3 in its lower eight. B holds a single vector: column n of it is what lane (n, t) has, four elements from column
-// 32 (n / 2) + 8 t + 4 (n % 2) of the share on. So piece i's sums are in the upper rows of column 2 i and in the lower rows of column 2 i + 1, and no
-// value is moved between lanes before the product.
+// The warps share out k: of each stage's columns warp w takes [128 w, 128 w + 128). Lane (g, t) = (lane / 4, lane % 4) reads 16 bytes of
+// weight row g at a time, columns 32 i + 8 t of the share for i = 0 .. 3. They are the A fragment of one mma.m16n8k16 as they stand: words
+// 0 and 1 in its upper eight rows, words 2 and 3 in its lower eight. B holds a single vector: column n of it is what lane (n, t) has, four
+// elements from column 32 (n / 2) + 8 t + 4 (n % 2) of the share on. So piece i's sums are in the upper rows of column 2 i and in the lower
+// rows of column 2 i + 1, and no value is moved between lanes before the product.
 //
-// Rows lie 2 KB apart, in the same banks. So that the eight lanes of a phase of a 16-byte read, of two rows, meet different ones, multiplication i takes
-// piece i of even rows and piece i ^ 1 of odd ones. Both pieces' columns of B are filled, and each row has one wanted and one unwanted
-// product, in columns of their own: which of two neighbouring multiplications' sums counts depends on row and column.
+// Rows lie 2 KB apart, in the same banks. So that the eight lanes of a phase of a 16-byte read, of two rows, meet different ones,
+// multiplication i takes piece i of even rows and piece i ^ 1 of odd ones. Both pieces' columns of B are filled, and each row has one
+// wanted and one unwanted product, in columns of their own: which of two neighbouring multiplications' sums counts depends on row and
+// column.
 #pragma once
 
 #include "cuda/decode/edges.cuh"
@@ -40,8 +41,8 @@ struct Ring {
 // First column of the part of a stage that a lane holds.
 __device__ inline int lane_column(int warp, int lane) { return 128 * warp + 32 * (lane >> 3) + 8 * (lane & 3) + 4 * (lane >> 2 & 1); }
 
-// N stages' shares of the warp, from the ring into registers. What has landed is asked of all stages at once, since each answer takes as long as a
-// read of shared memory; slots are handed back when all reads are on their way.
+// N stages' shares of the warp, from the ring into registers. What has landed is asked of all stages at once, since each answer takes as
+// long as a read of shared memory; slots are handed back when all reads are on their way.
 template <int N, int kStages>
 __device__ inline void take(Ring<kStages>& ring, int present, int warp, int lane, uint4 (&w)[N][4]) {
   RingPlace<kStages> place = ring.place;
@@ -72,8 +73,8 @@ __device__ inline void take(Ring<kStages>& ring, int present, int warp, int lane
   }
 }
 
-// Polls the warp's part of a vector of N stages. kGated: first a single word of it until that has come, then all: less traffic where the wait is long, a
-// round trip more where it is short.
+// Polls the warp's part of a vector of N stages. kGated: first a single word of it until that has come, then all: less traffic where the
+// wait is long, a round trip more where it is short.
 template <int N, bool kGated>
 struct Poll {
   const uint64_t *at, *gate_at;
@@ -111,13 +112,17 @@ struct Poll {
   }
 };
 
-// sums[.][warp][8 o + r] = the warp's share of octet o's row r, for kOctets octets of kRowStages stages. fetch() fills x and is called once, after
-// the first stages are in registers, so that weights move while the vector is still under way.
+// sums[.][warp][8 o + r] = the warp's share of octet o's row r, for kOctets octets of kRowStages stages. fetch() fills x and is called
+// once, after the first stages are in registers, so that weights move while the vector is still under way.
 template <int kRowStages, int kOctets, int kStages, class Fetch>
 __device__ inline void product(Ring<kStages>& ring, int octets, VectorPart<kRowStages>& x, float* sums, int warp, int lane, Fetch&& fetch) {
   constexpr int kInRegisters = 6;  // stages: 96 registers
-  constexpr int kTogether = kRowStages <= kInRegisters ? (kInRegisters / kRowStages < kOctets ? kInRegisters / kRowStages : kOctets) : 1;  // octets
-  constexpr int kParts = kRowStages <= kInRegisters ? 1 : kRowStages % 6 == 0 ? kRowStages / 6 : kRowStages % 7 == 0 ? kRowStages / 7 : kRowStages / 4;
+  constexpr int kTogether =
+      kRowStages <= kInRegisters ? (kInRegisters / kRowStages < kOctets ? kInRegisters / kRowStages : kOctets) : 1;  // octets
+  constexpr int kParts = kRowStages <= kInRegisters ? 1
+                         : kRowStages % 6 == 0      ? kRowStages / 6
+                         : kRowStages % 7 == 0      ? kRowStages / 7
+                                                    : kRowStages / 4;
   constexpr int kPartStages = kRowStages / kParts;
   constexpr int kChains = kTogether <= 2 ? 4 : 2;  // of dependent multiplications for each octet: one waits 33 clocks for the one before
   static_assert(kPartStages * kParts == kRowStages && (kParts == 1 || kTogether == 1));

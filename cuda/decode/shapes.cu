@@ -1,7 +1,6 @@
 // The shapes that the decode kernel is compiled for.
-#include "cuda/decode/shapes.h"
-
 #include "cuda/decode/kernel.cuh"
+#include "cuda/decode/shapes.h"
 #include "cuda/device/launch.h"
 
 namespace bolide::decode {
@@ -11,14 +10,16 @@ template <class S>
 void launch_shape(const Parameters& parameters, cudaStream_t stream) {
   LaunchOptions options;
   options.cooperative = true;  // blocks wait for each other: all have to be resident
-  launch_with(options, CudaSite{"decode"}, parameters.clocks ? decode_kernel<S, true> : decode_kernel<S, false>, dim3(kBlocks), dim3(kThreads + 128), sizeof(Shared<S>), stream, parameters);
+  launch_with(options, CudaSite{"decode"}, parameters.clocks ? decode_kernel<S, true> : decode_kernel<S, false>, dim3(kBlocks),
+              dim3(kThreads + 128), sizeof(Shared<S>), stream, parameters);
 }
 
 template <int kHidden, int kQueries, int kMlp, int kQueryHeads, int kHeadDim>
 CompiledShape shape() {
   using S = Shape<kHidden, kQueries, kMlp, kQueryHeads, kHeadDim>;
-  return {kHidden * kStageColumns, kQueries * kStageColumns, kMlp * kStageColumns, kQueryHeads * kHeadGroups, kHeadGroups, kHeadDim, S::kWords, S::kPositions,
-          launch_shape<S>};
+  return {
+      kHidden * kStageColumns, kQueries * kStageColumns, kMlp * kStageColumns, kQueryHeads * kHeadGroups, kHeadGroups, kHeadDim, S::kWords,
+      S::kPositions,           launch_shape<S>};
 }
 
 }  // namespace

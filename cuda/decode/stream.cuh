@@ -1,11 +1,12 @@
 // The stream of a block: its share of all weights, and of the sequence's K and V, in the order of use, through a ring in shared memory. One
 // thread brings it and never waits for other blocks, so that it runs ahead into the next phase and the next layer.
 //
-// A stage of weights is 8 rows ("octet") of kStageColumns columns. A stage of K and V is a block of kPositions positions of one head: K rows, then V rows.
+// A stage of weights is 8 rows ("octet") of kStageColumns columns. A stage of K and V is a block of kPositions positions of one head: K
+// rows, then V rows.
 //
-// Who owns what: block b of kBlocks makes the octets [b * n, (b + 1) * n) of the n a matrix has for each block; of gate_up the gate octets, then
-// the up octets of the same outputs; of the head, octets b, b + kBlocks, ... Of the QKV product, kGroupBlocks blocks share the rows of one key/value head
-// (its query heads, then K, then V), and that head's blocks of positions go round among the same blocks.
+// Who owns what: block b of kBlocks makes the octets [b * n, (b + 1) * n) of the n a matrix has for each block; of gate_up the gate octets,
+// then the up octets of the same outputs; of the head, octets b, b + kBlocks, ... Of the QKV product, kGroupBlocks blocks share the rows of
+// one key/value head (its query heads, then K, then V), and that head's blocks of positions go round among the same blocks.
 #pragma once
 
 #include "cuda/decode/edges.cuh"
@@ -26,8 +27,8 @@ struct Shape {
   static constexpr int kHeadRows = (kQueryHeads + 2) * kHeadDim;  // of QKV for each key/value head
   static constexpr int kHeadOctets = kHeadRows / 8 / kGroupBlocks;
   static constexpr int kPositions = kStageBytes / (4 * kHeadDim);
-  static constexpr int kGroupWidth = kQueryHeads * kHeadDim;         // attention outputs of a key/value head
-  static constexpr int kCombined = kGroupWidth / kGroupBlocks;       // of which a block combines
+  static constexpr int kGroupWidth = kQueryHeads * kHeadDim;    // attention outputs of a key/value head
+  static constexpr int kCombined = kGroupWidth / kGroupBlocks;  // of which a block combines
   // Rows of a product that a block makes between two barriers.
   static constexpr int kMaxSums = max_of(max_of(8 * kHeadOctets, 16 * kMlp), max_of(8 * kHidden, 32));
 
@@ -43,10 +44,10 @@ struct Shape {
 
 // What a block owns of the context, made once at the start.
 struct OwnBlocks {
-  int count;                  // blocks of positions: rank, rank + kGroupBlocks, ..., the new one's included
-  int context;                // positions before the new one
+  int count;                    // blocks of positions: rank, rank + kGroupBlocks, ..., the new one's included
+  int context;                  // positions before the new one
   int slot_chunk, slot_offset;  // where that one's K and V go
-  int offset[kMaxOwnBlocks];  // of block j's first K row within a layer's part of the cache, in kPositions rows
+  int offset[kMaxOwnBlocks];    // of block j's first K row within a layer's part of the cache, in kPositions rows
 };
 
 template <class S, int kStages>
@@ -85,8 +86,8 @@ struct Producer {
     arrive_expecting(full[place.stage], bytes);
     return ring + place.stage * kStageBytes;
   }
-  // Rows of `row_stages` stages each. Only the eight copies of a stage are unrolled: a loop around them would be slower than memory, and more
-  // instructions would push the other warps' out of the cache.
+  // Rows of `row_stages` stages each. A stage's copies are unrolled: with a loop around them this thread was slower than memory. Rows of
+  // one stage are one piece of memory and go in larger copies, which cost the other blocks' words less time on their way.
   __device__ void octet(const __nv_bfloat16* weight, int first_row, int row_stages) {
     const int columns = row_stages * kStageColumns;
     const __nv_bfloat16* from = weight + static_cast<int64_t>(first_row) * columns;

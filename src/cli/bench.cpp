@@ -30,7 +30,7 @@ Tests     -p, --n-prompt N,...        tokens prefilled (default 512; 0: no such 
           -d, --n-depth N,...         tokens in the cache before (default 0)
           -b, --batch-size N,...      sequences decoded side by side in the tg tests (default 1)
           Lists may hold ranges: 0-4096+1024, 1-64*2. Each test runs for each depth and number of threads.
-          -r, --repetitions N         (default 5)    --warmup, --no-warmup   an untimed run before each test (default: yes)
+          -r, --repetitions N         (default 5)    --warmup, --no-warmup   untimed runs before each test (default: yes)
           -s, --seed N                of the prompts: random tokens, others in each repetition (default 0)
 Device    --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N,...
           --cpu-products float32|bfloat16   bfloat16: activations are rounded before each product, which AVX-512 BF16 speeds up
@@ -133,7 +133,9 @@ BenchResult run_case(BenchRunner& runner, const BenchCase& test, const BenchSett
     progress.show(fmt::format("{}: warm-up", test.label()));
     BenchCase warm = test;
     warm.generate = std::min(warm.generate, 8);
-    if (!runner.run_once(warm, settings.repetitions)) return result;
+    for (int32_t i = 0; i < runner.untimed_runs(); ++i) {
+      if (!runner.run_once(warm, settings.repetitions + i)) return result;
+    }
   }
   for (int32_t i = 0; i < settings.repetitions; ++i) {
     progress.show(fmt::format("{}: {} of {}", test.label(), i + 1, settings.repetitions));

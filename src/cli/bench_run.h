@@ -8,6 +8,7 @@
 
 #include "cli/signals.h"
 #include "engine/engine.h"
+#include "exec/step_layout.h"
 
 namespace bolide {
 
@@ -73,6 +74,8 @@ class BenchRunner {
   BenchRunner(Engine& engine, const BenchSettings& settings, const GracefulStop& stop)
       : engine_(engine), settings_(settings), stop_(stop) {}
 
+  // Before a test: a GPU runs a step eagerly the first time and captures it the second, once for each step that may be under way.
+  int32_t untimed_runs() const { return engine_.backend().asynchronous() ? 2 * kStepsInFlight : 1; }
   // Prefill: from the end of the depth's tokens to the first output token. A step that holds both the depth's last tokens and the
   // prompt's first ones counts by the prompt's share of its tokens.
   // Prefill and decode together: from the end of the depth's tokens to the last output token.

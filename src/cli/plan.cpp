@@ -26,7 +26,7 @@ Model     MODEL, -m, --model DIR|NAME    folder, or Org/Name[@REV] in the Huggin
                                   --random-dtype T, --random-seed N
 Plan      -c, --ctx-size N,...        contexts (default: the model's, and halves of it, six in all)
           --max-num-seqs N,...        sequences at once (default 1,4,16,64)
-          --kv-cache-dtype T,...      auto, float32, float16, bfloat16, fp8 (default: float32,bfloat16)
+          --kv-cache-dtype T,...      auto, float32, float16, bfloat16, fp8 (float32,bfloat16)
           --kv-cache-memory SIZE      no more than this for the KV cache (2G; default: what is free)
           --max-num-batched-tokens N  rows of a step (default 512)
           --gpu-memory-utilization F  of a GPU's memory, what may be taken (default 0.9)

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <array>
@@ -21,6 +22,15 @@ std::atomic<int> waiting_to_end{0};  // SIGINT and SIGTERM in the queue
 std::atomic<bool> second_is_last{false};
 static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free, "used inside a signal handler");
 
+// timeout(1) sends SIGTERM to the program and to its process group, which the program belongs to: twice within a moment is once.
+constexpr int64_t kOneRequestMs = 200;
+std::atomic<int64_t> first_at{0};
+int64_t now_ms() {  // clock_gettime may be called in a signal handler
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
+}
+
 int exit_code_of(int signal_number) { return 128 + signal_number; }
 
 void enqueue(int signal_number) {
@@ -35,7 +45,12 @@ void on_signal(int signal_number) {
     if (waiting_to_end.fetch_add(1) > 0 && second_is_last.load()) _exit(exit_code_of(signal_number));
     return enqueue(signal_number);
   }
-  if (!graceful.load() || received.exchange(signal_number) != 0) _exit(exit_code_of(signal_number));
+  if (!graceful.load()) _exit(exit_code_of(signal_number));
+  if (received.load() == 0) first_at = now_ms();
+  if (received.exchange(signal_number) == 0) return;
+  if (signal_number != SIGTERM || now_ms() - first_at.load() > kOneRequestMs) {
+    _exit(exit_code_of(signal_number));
+  }
 }
 
 void handle(int signal_number) {

@@ -71,7 +71,8 @@ void check_batch(const Batch& batch, const ExecutorOptions& options, int32_t voc
 
 // See Step::plain_sampling.
 bool samples_plainly(const Batch& batch, int32_t vocab) {
-  return batch.seen.empty() && batch.biases.empty() && std::all_of(batch.sampling.begin(), batch.sampling.end(), [&](const SamplingSpec& s) {
+  return batch.seen.empty() && batch.biases.empty() &&
+         std::all_of(batch.sampling.begin(), batch.sampling.end(), [&](const SamplingSpec& s) {
            const bool filtered = (s.top_k > 0 && s.top_k < vocab) || s.top_p < 1.0f || s.min_p > 0.0f;
            return s.target < 0 && s.top_logprobs < 0 && (!(s.temperature > 0.0f) || (s.temperature >= kPlainTemperature && !filtered));
          });

@@ -216,6 +216,19 @@ class Interrupted(TimedCase):
         self.assertEqual(process.wait(TIMEOUT), 130)
         self.assertNotIn("batch:", process.stderr.read().decode())
 
+    def test_timeout_ends_it_once(self):
+        """timeout(1) sends its signal to the program and to the program's group."""
+        endless = checkpoint.write_checkpoint(self.path("endless"), max_position_embeddings=1 << 17)
+        process = self.start(self.command([{"prompt": "a", "max_tokens": 1}, {"prompt": "a", "ignore_eos": True}], model=endless))
+        self.wait_for_output(process, 0)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        error = process.stderr.read().decode()
+        self.assertEqual(process.wait(TIMEOUT), 143, error)
+        self.assertIn("--resume goes on", error)
+
+
 
 class Progress(TimedCase):
     def lines(self):

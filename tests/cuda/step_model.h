@@ -38,7 +38,8 @@ class StepModel {
     const int32_t q = d.heads * d.head_dim, kv = d.kv_heads * d.head_dim;
     const auto rows = static_cast<size_t>(o_.rows);
     std::vector<float> frequencies;
-    for (int32_t i = 0; i < d.head_dim / 2; ++i) frequencies.push_back(std::pow(1e4f, -2.0f * static_cast<float>(i) / static_cast<float>(d.head_dim)));
+    for (int32_t i = 0; i < d.head_dim / 2; ++i)
+      frequencies.push_back(std::pow(1e4f, -2.0f * static_cast<float>(i) / static_cast<float>(d.head_dim)));
     x_ = floats(std::vector<float>(rows * static_cast<size_t>(d.hidden)));
     float* rope = floats(std::vector<float>(rows * static_cast<size_t>(d.head_dim)));
     logits_ = floats(std::vector<float>(static_cast<size_t>(d.vocab)));
@@ -55,15 +56,17 @@ class StepModel {
     step.capacity = {o_.rows, 1, 1, o_.chunks, 0, 0};
     step.ops.push_back(EmbedArgs{&inputs_, table, 1.0f, floats(frequencies), x_, rope, d.hidden, d.head_dim});
     for (int32_t layer = 0; layer < d.layers; ++layer) {
-      NormQkvArgs qkv{&inputs_, x_,   norm(d.hidden), 1e-6f,         matrix(q + 2 * kv, d.hidden), bias(q + 2 * kv), nullptr, nullptr, rope, qs,
-                      cache_.get(), layer, d.hidden,       d.heads, d.kv_heads, d.head_dim};
+      NormQkvArgs qkv{&inputs_,         x_,      norm(d.hidden), 1e-6f,   matrix(q + 2 * kv, d.hidden),
+                      bias(q + 2 * kv), nullptr, nullptr,        rope,    qs,
+                      cache_.get(),     layer,   d.hidden,       d.heads, d.kv_heads,
+                      d.head_dim};
       if (o_.vectors) qkv.q_norm = norm(d.head_dim), qkv.k_norm = norm(d.head_dim);
       step.ops.push_back(qkv);
       step.ops.push_back(AttentionArgs{&inputs_, qs, cache_.get(), attn, scale, layer + 1 == d.layers ? o_.window : 0, layer, d.heads,
                                        d.kv_heads, d.head_dim});
       step.ops.push_back(ProjectAddArgs{&inputs_, attn, matrix(d.hidden, q), bias(d.hidden), x_, layer});
-      step.ops.push_back(NormGateUpArgs{&inputs_, x_, norm(d.hidden), 1e-6f, matrix(2 * d.mlp, d.hidden), bias(2 * d.mlp), o_.activation, ff,
-                                        layer, d.hidden, d.mlp});
+      step.ops.push_back(NormGateUpArgs{&inputs_, x_, norm(d.hidden), 1e-6f, matrix(2 * d.mlp, d.hidden), bias(2 * d.mlp), o_.activation,
+                                        ff, layer, d.hidden, d.mlp});
       step.ops.push_back(ProjectAddArgs{&inputs_, ff, matrix(d.hidden, d.mlp), bias(d.hidden), x_, layer});
     }
     step.ops.push_back(LogitsArgs{&inputs_, x_, norm(d.hidden), 1e-6f, table, logits_, d.hidden, d.vocab});

@@ -1,0 +1,61 @@
+// A decode block's shared memory, and small helpers of the kernel.
+#pragma once
+
+#include "cuda/decode/attention.cuh"
+#include "cuda/device/activate.cuh"
+
+namespace bolide::decode {
+
+template <class S>
+struct SharedBase {
+  Layer layers[kMaxLayers];
+  AttentionShared<S> attention;
+  float sums[2][kWarps][S::kMaxSums];  // the warps' shares of a product's rows: of this product and the one before
+  alignas(16) float squares[2][kWarps];
+  long long clocks[kBlockClocks];
+  OwnBlocks own;
+  uint64_t own_ready;
+};
+constexpr size_t kSharedLimit = 227 * 1024;
+template <class S>
+constexpr int stages_that_fit() {
+  const int n = static_cast<int>((kSharedLimit - sizeof(SharedBase<S>) - 512) / (kStageBytes + 2 * sizeof(uint64_t)));
+  return n < 13 ? n : 13;
+}
+template <class S>
+struct Shared {
+  static constexpr int kStages = stages_that_fit<S>();
+  alignas(128) char ring[kStages * kStageBytes];
+  uint64_t full[kStages], empty[kStages];
+  SharedBase<S> base;
+};
+
+// Divisions without the compiler's, whose way out for extreme operands is a call. Rounded to nearest for operands far from overflow and
+// underflow: a quotient is exact to the last bit when its remainder is added (Markstein, IBM J. Res. Dev. 34, 1990).
+__device__ inline float divide(float a, float b) {
+  const float guess = __fdividef(1.0f, b), inverse = fmaf(guess, fmaf(-b, guess, 1.0f), guess), q = a * inverse;
+  return fmaf(fmaf(-b, q, a), inverse, q);
+}
+__device__ inline float gated(GatedActivation activation, float v) {
+  return activation == GatedActivation::silu ? __fdividef(v, 1.0f + __expf(-v)) : activate_gelu(activation, v);
+}
+
+__device__ inline long long global_nanoseconds() {
+  long long t;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(t));
+  return t;
+}
+
+struct Candidate {
+  float value = -INFINITY;
+  int32_t id = INT_MAX;
+  __device__ void keep(float v, int32_t i) {
+    if (v > value || (v == value && i < id)) value = v, id = i;
+  }
+  __device__ void join_warp() {
+#pragma unroll
+    for (int offset = 16; offset > 0; offset /= 2) keep(__shfl_xor_sync(kAllLanes, value, offset), __shfl_xor_sync(kAllLanes, id, offset));
+  }
+};
+
+}  // namespace bolide::decode

@@ -1,0 +1,232 @@
+// A block's computing threads: the phases of a layer as each of the eight warps goes through them. Attention is in worker_attention.cuh,
+// the head in worker_head.cuh.
+#pragma once
+
+#include "cuda/decode/shared.cuh"
+#include "cuda/device/reduce.cuh"
+
+namespace bolide::decode {
+
+// kTimed: adds the first warp's clocks by phase to p.clocks.
+template <class S, bool kTimed>
+struct Worker {
+  static constexpr int kStages = Shared<S>::kStages;
+  static constexpr int kOwnRows = 8 * S::kHidden;  // of the residual stream: row kOwnRows * block + 32 * warp + lane
+  const Parameters& p;
+  SharedBase<S>& sh;
+  Ring<kStages> ring;
+  const int warp, lane, block, group, rank;
+  uint32_t base_epoch = 0;
+  int parity = 0;  // of sh.sums
+  long long last = 0;
+  float residual = 0.0f;
+  float2 turn[2] = {};  // cosine and sine of the pairs 2 lane and 2 lane + 1
+
+  __device__ Worker(const Parameters& parameters, SharedBase<S>& shared, const Ring<kStages>& r)
+      : p(parameters),
+        sh(shared),
+        ring(r),
+        warp(threadIdx.x / 32),
+        lane(threadIdx.x % 32),
+        block(blockIdx.x),
+        group(block / kGroupBlocks),
+        rank(block % kGroupBlocks) {}
+
+  __device__ void mark(Phase phase, Part part) {
+    if (!kTimed || threadIdx.x != 0) return;
+    const long long now = clock64();
+    sh.clocks[phase * kParts + part] += now - last;
+    last = now;
+  }
+  __device__ static uint32_t where(int layer, Phase phase) { return static_cast<uint32_t>(layer) << 8 | phase; }
+
+  __device__ float* own_sums() { return sh.sums[parity][warp]; }
+  __device__ void meet_workers() { meet(1, kThreads); }
+  // After the barrier: a row's sum over the warps, and 1 / rms of the vector.
+  __device__ float total(int row) const {
+    float v[kWarps];
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) v[w] = sh.sums[parity][w][row];
+    return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
+  }
+  __device__ float inverse_rms() const {
+    const float4 a = *reinterpret_cast<const float4*>(&sh.squares[parity][0]), b = *reinterpret_cast<const float4*>(&sh.squares[parity][4]);
+    const float v = ((a.x + a.y) + (a.z + a.w)) + ((b.x + b.y) + (b.z + b.w));
+    return rsqrtf(v / (S::kHidden * kStageColumns) + p.norm_eps);
+  }
+  __device__ void leave_squares(float squares) {
+    squares = warp_sum(squares);
+    if (lane == 0) sh.squares[parity][warp] = squares;
+  }
+  // Rows first .. of a vector that all blocks read, two a word.
+  __device__ void publish(int words, int row, bool present, float v, uint32_t epoch) {
+    const uint32_t pair = pack_bf16(v, __shfl_down_sync(kAllLanes, v, 1));
+    if (present && lane % 2 == 0) store_word(p.words + words + row / 2, pair, 0, epoch);
+  }
+  // The residual stream's rows with the next norm's weight, and the sum of squares of four rows in the spare halves of their two words.
+  __device__ void publish_residual(int words, float weight, uint32_t epoch) {
+    float squares = residual * residual;
+    squares += __shfl_xor_sync(kAllLanes, squares, 1);
+    squares += __shfl_xor_sync(kAllLanes, squares, 2);
+    const float v = residual * weight;
+    const uint32_t pair = pack_bf16(v, __shfl_down_sync(kAllLanes, v, 1)), bits = __float_as_uint(squares);
+    const int row = 32 * warp + lane;
+    if (row < kOwnRows && lane % 2 == 0)
+      store_word(p.words + words + (kOwnRows * block + row) / 2, pair, lane & 2 ? bits >> 16 : bits & 0xffff, epoch);
+  }
+  __device__ bool owns_residual() const { return 32 * warp < kOwnRows; }
+  __device__ float own_element(const float* vector) const {
+    const int row = 32 * warp + lane;
+    return vector && row < kOwnRows ? vector[kOwnRows * block + row] : 0.0f;
+  }
+
+  __device__ int token() const {
+    const int32_t given = p.in.token_ids[0], id = given < 0 && p.previous ? p.previous[-1 - given].id : given;
+    if (id >= 0 && id < p.vocab) return id;
+    if (block == 0 && threadIdx.x == 0) report_fault(p.fault, DeviceFault::bad_token, 0, id);
+    return 0;
+  }
+  __device__ void embed(VectorPart<S::kHidden>& x) {
+    const __nv_bfloat16* row = p.table + static_cast<int64_t>(token()) * (S::kHidden * kStageColumns);
+    const float* norm = sh.layers[0].input_norm;
+    x.squares = 0.0f;
+#pragma unroll
+    for (int s = 0; s < S::kHidden; ++s) {
+      const int column = kStageColumns * s + lane_column(warp, lane);
+      const uint2 v = *reinterpret_cast<const uint2*>(row + column);
+      const float4 w = *reinterpret_cast<const float4*>(norm + column);
+      const float a = low_bf16(v.x) * p.embed_scale, b = high_bf16(v.x) * p.embed_scale;
+      const float c = low_bf16(v.y) * p.embed_scale, d = high_bf16(v.y) * p.embed_scale;
+      x.squares += (a * a + b * b) + (c * c + d * d);
+      x.v[s][0] = pack_bf16(a * w.x, b * w.y);
+      x.v[s][1] = pack_bf16(c * w.z, d * w.w);
+    }
+    if (32 * warp + lane < kOwnRows) residual = __bfloat162float(row[kOwnRows * block + 32 * warp + lane]) * p.embed_scale;
+  }
+  __device__ void make_turn() {
+    const int position = p.in.positions[0];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      // The product is rounded to float32 before cosine and sine are taken of it, as transformers does.
+      if (lane < S::kHeadDim / 4)
+        sincosf(__fmul_rn(static_cast<float>(position), p.inverse_frequencies[2 * lane + i]), &turn[i].y, &turn[i].x);
+    }
+  }
+
+  __device__ void qkv(const Layer& l, int layer, uint32_t epoch, VectorPart<S::kHidden>& x) {
+    Poll<S::kHidden, false> poll(p.words + S::kHiddenIn, warp, lane);
+    const int row = 32 * warp + lane;
+    const bool present = row < 8 * S::kHeadOctets;
+    const int local = rank * 8 * S::kHeadOctets + row;
+    const float bias = l.qkv_bias && present ? l.qkv_bias[Producer<S, kStages>::qkv_row(group, local)] : 0.0f;
+    product<S::kHidden, S::kHeadOctets>(ring, S::kHeadOctets, x, own_sums(), warp, lane, [&] {
+      mark(qkv_product, loading);
+      if (layer > 0) poll.finish(x, epoch - 1, ring.patience, where(layer, qkv_product));
+      mark(qkv_product, waiting);
+      leave_squares(x.squares);
+    });
+    meet_workers();
+    if (32 * warp < 8 * S::kHeadOctets) {
+      const float v = total(present ? row : 0) * inverse_rms() + bias;
+      const float next = __shfl_down_sync(kAllLanes, v, 1);
+      if (present && lane % 2 == 0) store_floats(p.words + S::kHeads + (group * S::kHeadRows + local) / 2, v, next, epoch);
+    }
+    parity ^= 1;
+    mark(qkv_product, computing);
+  }
+
+  // One head of the new token by one warp: norm, rotation, and to where attention (or the cache) wants it.
+  __device__ void make_head(const Layer& l, int layer, uint32_t epoch);
+  // The new position's K and V into the cache, where other launches read them.
+  __device__ void append(int layer);
+  __device__ bool owns_new_position() const { return sh.own.context / S::kPositions % kGroupBlocks == rank; }
+
+  __device__ void attend(const Layer& l);
+
+  // Each of the group's blocks combines kCombined outputs of all its blocks: laid out by reader, so that a poll is 512 bytes in a row.
+  __device__ void publish_partials(uint32_t epoch);
+  __device__ void combine(int layer, uint32_t epoch);
+
+  __device__ void attention_phase(const Layer& l, int layer, uint32_t epoch);
+
+  // residual += product(+ bias), then published under the next norm.
+  template <int kRowStages, bool kGated, bool kNap>
+  __device__ void project(int layer, int from, int to, const float* bias, const float* norm, uint32_t epoch, Phase phase) {
+    if (kNap && warp >= S::kCombined / 8) __nanosleep(600);  // the others still combine: no polls in their way
+    Poll<kRowStages, kGated> poll(p.words + from, warp, lane);
+    const float b = own_element(bias), weight = own_element(norm);
+    VectorPart<kRowStages> x;
+    product<kRowStages, S::kHidden>(ring, S::kHidden, x, own_sums(), warp, lane, [&] {
+      mark(phase, loading);
+      poll.finish(x, epoch, ring.patience, where(layer, phase));
+      mark(phase, waiting);
+    });
+    meet_workers();
+    if (owns_residual()) {
+      const int row = 32 * warp + lane;
+      residual += total(row < kOwnRows ? row : 0) + b;
+      publish_residual(to, weight, epoch);
+    }
+    parity ^= 1;
+    mark(phase, computing);
+  }
+
+  __device__ void gate_up(const Layer& l, int layer, uint32_t epoch) {
+    constexpr int kOutputs = 8 * S::kMlp;  // of a block
+    Poll<S::kHidden, false> poll(p.words + S::kHiddenPost, warp, lane);
+    const int row = 32 * warp + lane, local = row < kOutputs ? row : 0, output = kOutputs * block + local;
+    const float gate_bias = l.gate_up_bias ? l.gate_up_bias[output] : 0.0f;
+    const float up_bias = l.gate_up_bias ? l.gate_up_bias[S::kMlp * kStageColumns + output] : 0.0f;
+    VectorPart<S::kHidden> x;
+    product<S::kHidden, 2 * S::kMlp>(ring, 2 * S::kMlp, x, own_sums(), warp, lane, [&] {
+      mark(gate_up_product, loading);
+      poll.finish(x, epoch, ring.patience, where(layer, gate_up_product));
+      mark(gate_up_product, waiting);
+      leave_squares(x.squares);
+    });
+    meet_workers();
+    if (32 * warp < kOutputs) {
+      const float scale = inverse_rms();
+      const float gate = total(local) * scale + gate_bias, up = total(kOutputs + local) * scale + up_bias;
+      publish(S::kMlpWords, kOutputs * block + row, row < kOutputs, gated(p.activation, gate) * up, epoch);
+    }
+    parity ^= 1;
+    mark(gate_up_product, computing);
+  }
+
+  // Logits of the block's octets, and the token where nothing but temperature shapes the distribution.
+  __device__ void head(VectorPart<S::kHidden>& x, uint32_t epoch);
+  __device__ void choose(bool plain, uint32_t epoch);
+
+  __device__ void run(bool with_head) {
+    long long begin_ns = 0, begin = 0;
+    if (kTimed) begin_ns = global_nanoseconds(), begin = clock64();
+    base_epoch = *static_cast<const volatile uint32_t*>(p.epoch);
+    VectorPart<S::kHidden> x;
+    embed(x);
+    make_turn();
+    last = begin;
+    for (int layer = 0; layer < p.layer_count; ++layer) {
+      const Layer& l = sh.layers[layer];
+      const uint32_t epoch = base_epoch + layer + 1;
+      qkv(l, layer, epoch, x);
+      attention_phase(l, layer, epoch);
+      project<S::kQueries, true, true>(layer, S::kAttention, S::kHiddenPost, l.output_bias, l.post_norm, epoch, output_product);
+      gate_up(l, layer, epoch);
+      project<S::kMlp, true, false>(layer, S::kMlpWords, S::kHiddenIn, l.down_bias, l.next_norm, epoch, down_product);
+    }
+    const uint32_t epoch = base_epoch + p.layer_count;
+    if (with_head) head(x, epoch);
+    // Every block has read the epoch by now: this one has seen what they all made with it.
+    if (block == 0 && threadIdx.x == 0) *p.epoch = epoch;
+    if (ring.patience.where) report_fault(p.fault, DeviceFault::decode_stalled, block, ring.patience.where);
+    if (kTimed && threadIdx.x == 0)
+      for (int i = 0; i < kBlockClocks; ++i) p.clocks[block * kBlockClocks + i] += sh.clocks[i];
+    if (kTimed && threadIdx.x == 0 && block == 0) {
+      p.clocks[kBlocks * kBlockClocks] += global_nanoseconds() - begin_ns;
+      p.clocks[kBlocks * kBlockClocks + 1] += clock64() - begin;
+    }
+  }
+};
+
+}  // namespace bolide::decode
