@@ -7,6 +7,7 @@
 #pragma once
 
 #include "cuda/decode/parameters.h"
+#include "cuda/device/convert.cuh"
 #include "cuda/device/pipeline.cuh"
 
 namespace bolide::decode {
@@ -39,10 +40,6 @@ __device__ inline void store_word(uint64_t* to, uint32_t low, uint32_t extra, ui
   asm volatile("st.relaxed.gpu.global.b64 [%0], %1;" ::"l"(to), "l"(v) : "memory");
 }
 
-__device__ inline uint32_t pack_bf16(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
 __device__ inline float low_bf16(uint32_t v) { return __uint_as_float(v << 16); }
 __device__ inline float high_bf16(uint32_t v) { return __uint_as_float(v & 0xffff0000u); }
 

@@ -47,10 +47,6 @@ struct Parameters {
   DeviceFault* fault;
 };
 
-__device__ inline uint32_t pack_bf16(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
 // c[16, 8] += a[16, 16] * b[16, 8]
 __device__ inline void multiply(float (&c)[4], const uint4& a, const uint2& b) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"

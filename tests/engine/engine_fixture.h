@@ -95,4 +95,20 @@ inline Output run_one(Engine& engine, const std::vector<int32_t>& prompt, const 
   return sink.outputs.at(id);
 }
 
+struct Request {
+  std::vector<int32_t> prompt;
+  SamplingParams params;
+};
+
+// All at once, to their ends.
+inline std::vector<Output> run_together(Engine& engine, const std::vector<Request>& requests) {
+  Collector sink;
+  std::vector<SequenceId> ids;
+  for (const Request& request : requests) ids.push_back(engine.add(request.prompt, request.params, sink));
+  run_all(engine);
+  std::vector<Output> outputs;
+  for (const SequenceId id : ids) outputs.push_back(sink.outputs.at(id));
+  return outputs;
+}
+
 }  // namespace bolide::test

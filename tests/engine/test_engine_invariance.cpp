@@ -10,11 +10,6 @@ using namespace bolide::test;
 
 namespace {
 
-struct Request {
-  std::vector<int32_t> prompt;
-  SamplingParams params;
-};
-
 // Greedy and sampled requests of many lengths, with and without penalties and log-probabilities.
 std::vector<Request> mixed_requests(int count) {
   std::mt19937 random(11);
@@ -41,16 +36,6 @@ std::vector<Request> mixed_requests(int count) {
     requests.push_back(request);
   }
   return requests;
-}
-
-std::vector<Output> run_together(Engine& engine, const std::vector<Request>& requests) {
-  Collector sink;
-  std::vector<SequenceId> ids;
-  for (const Request& request : requests) ids.push_back(engine.add(request.prompt, request.params, sink));
-  run_all(engine);
-  std::vector<Output> outputs;
-  for (const SequenceId id : ids) outputs.push_back(sink.outputs.at(id));
-  return outputs;
 }
 
 void check_same(const Output& got, const Output& expected) {

@@ -13,11 +13,6 @@ using namespace bolide::test;
 
 namespace {
 
-struct Request {
-  std::vector<int32_t> prompt;
-  SamplingParams params;
-};
-
 // Most begin with one of three texts of different lengths.
 std::vector<Request> requests_with_common_prefixes(int count, unsigned seed) {
   std::mt19937 random(seed);
@@ -58,16 +53,6 @@ std::vector<Output> run_alone(const std::vector<Request>& requests) {
   const std::unique_ptr<Engine> engine = text_engine(options);
   std::vector<Output> outputs;
   for (const Request& request : requests) outputs.push_back(run_one(*engine, request.prompt, request.params));
-  return outputs;
-}
-
-std::vector<Output> run_together(Engine& engine, const std::vector<Request>& requests) {
-  Collector sink;
-  std::vector<SequenceId> ids;
-  for (const Request& request : requests) ids.push_back(engine.add(request.prompt, request.params, sink));
-  run_all(engine);
-  std::vector<Output> outputs;
-  for (const SequenceId id : ids) outputs.push_back(sink.outputs.at(id));
   return outputs;
 }
 

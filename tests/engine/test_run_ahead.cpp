@@ -14,11 +14,6 @@ using namespace bolide::test;
 
 namespace {
 
-struct Request {
-  std::vector<int32_t> prompt;
-  SamplingParams params;
-};
-
 // Prompts of 1 to 60 tokens, many of them beginning alike; greedy and drawn; some with penalties, some with log-probabilities of the
 // prompt.
 std::vector<Request> requests_of_all_kinds(int count, unsigned seed) {
