@@ -1,5 +1,5 @@
 // Inside the CUDA backend: what every op's launcher gets besides its arguments. C++17 without backend/backend.h, so that .cu files
-// include it. One file per op: embed.cu, norm_qkv.cu, attention.cu, project_add.cu, norm_gate_up.cu, logits.cu, sample.cu.
+// include it. One file per op: embed.cu, norm_qkv.cu, attention.cu, project_add.cu, norm_gate_up.cu, logits.cu, sample.cu; and copy_chunks.cu, which is no op.
 //
 // A launcher enqueues its kernels on context.stream and returns; it never waits. Launch geometry follows context.capacity, never
 // the step's lengths: kernels read those from StepInputs.counts and leave early, so that a step can be captured once and replayed.
@@ -94,6 +94,7 @@ struct CudaContext {
   DecodeSteps* decode = nullptr;  // null: every step is run op by op
 };
 
+void cuda_copy_chunks(CudaContext& context, const KvView& kv, int32_t layers, const ChunkCopy* copies, size_t count);
 void cuda_embed(CudaContext& context, const EmbedArgs& args);
 void cuda_norm_qkv(CudaContext& context, const NormQkvArgs& args);
 // The product alone, for a cuda_attention() of the same layer that takes it instead of norm_qkv's epilogue.

@@ -70,6 +70,9 @@ class CudaBackend final : public Backend {
   void reserve(const StepCapacity& capacity, const ModelDims& dims) override;
   size_t scratch_bytes(const StepCapacity& capacity, const ModelDims& dims) const override;
 
+  void copy_chunks(KvCache& kv, std::span<const ChunkCopy> copies) override {
+    cuda_copy_chunks(use(), kv_view(kv), kv.spec().layers, copies.data(), copies.size());
+  }
   void embed(const EmbedArgs& args) override { cuda_embed(use(), args); }
   void norm_qkv(const NormQkvArgs& args) override { cuda_norm_qkv(use(), args); }
   void attention(const AttentionArgs& args) override { cuda_attention(use(), args); }
@@ -352,6 +355,7 @@ void CudaBackend::run_step(const Step& step) {
   BOLIDE_CHECK(c.tokens <= reserved_.tokens && c.sequences <= reserved_.sequences && c.logit_rows <= reserved_.logit_rows);
   const CapacityOfStep scope(context_.capacity, c);
   if (std::exchange(ahead_pending_, false)) check_cuda(cudaStreamWaitEvent(context_.stream, ahead_), "wait for an upload", {"step"});
+  if (!step.copies.empty()) copy_chunks(*step.kv, step.copies);
   graphs_.run(step, context_.stream, [&] { enqueue_step(context_, step); });
 }
 

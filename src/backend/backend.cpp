@@ -22,6 +22,7 @@ struct Dispatch {
 }  // namespace
 
 void Backend::run_step(const Step& step) {
+  if (!step.copies.empty()) copy_chunks(*step.kv, step.copies);
   for (size_t i = 0; i < step.ops.size(); ++i) run_op_at(step, i);
 }
 

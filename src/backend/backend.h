@@ -129,6 +129,9 @@ class Backend {
   // What a first reserve() of that capacity will take.
   virtual size_t scratch_bytes(const StepCapacity& capacity, const ModelDims& dims) const = 0;
 
+  // Steps' copies, eager; ids and token counts are within the cache.
+  virtual void copy_chunks(KvCache& kv, std::span<const ChunkCopy> copies) = 0;
+
   // The seven ops, eager. Asynchronous backends return before the work is done.
   virtual void embed(const EmbedArgs& args) = 0;
   virtual void norm_qkv(const NormQkvArgs& args) = 0;
@@ -141,7 +144,7 @@ class Backend {
   virtual double measure_read_bandwidth() = 0;  // bytes/s, measured now
   virtual DeviceState state() { return {}; }
 
-  // Runs a whole step. Here: op by op. A backend may capture it as a graph or recognise it as one kernel.
+  // Runs a whole step, its copies first. Here: op by op. A backend may capture the ops as a graph or recognise them as one kernel.
   virtual void run_step(const Step& step);
 
   // Runs the step `repetitions` >= 1 times with a mark between its ops and returns each op's median time, in the order of step.ops.

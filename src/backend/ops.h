@@ -198,6 +198,12 @@ constexpr float kPlainTemperature = 1e-3f;
 
 using Op = std::variant<EmbedArgs, NormQkvArgs, AttentionArgs, ProjectAddArgs, NormGateUpArgs, LogitsArgs, SampleArgs>;
 
+// The keys and values, in all layers, of the first `tokens` tokens of chunk `from` become those of chunk `to`.
+struct ChunkCopy {
+  int32_t from, to;
+  int32_t tokens;  // 1 to C
+};
+
 // A forward pass: built once per model and capacity, run as often as wanted with other inputs behind the same pointers.
 struct Step {
   std::vector<Op> ops;
@@ -205,6 +211,9 @@ struct Step {
   // What is known of a run's inputs on the host: every row draws a token that nothing but a temperature (0, or at least kPlainTemperature)
   // shapes, and no log-probabilities are asked for.
   bool plain_sampling = false;
+  // Of a run, too: done before its ops and after the steps before. No chunk is written by one copy and named by another.
+  KvCache* kv = nullptr;
+  std::vector<ChunkCopy> copies;
 };
 
 }  // namespace bolide

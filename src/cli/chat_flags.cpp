@@ -93,11 +93,4 @@ std::optional<std::string> ChatFlags::system() const {
   return run.chat.messages("").front().at("content").get<std::string>();
 }
 
-EngineOptions ChatFlags::engine_options() const {
-  constexpr int32_t kPieceTokens = 16;
-  EngineOptions options = run.engine_options();
-  options.chunk_tokens = kPieceTokens;
-  return options;
-}
-
 }  // namespace bolide

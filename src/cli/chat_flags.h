@@ -16,7 +16,6 @@ struct ChatFlags {
   // --system or --system-file.
   std::optional<std::string> system() const;
   // One sequence, and a prefix cache in small pieces: what a turn repeats of the conversation is found up to the last of them.
-  EngineOptions engine_options() const;
 };
 
 extern const std::string_view kChatHelp;

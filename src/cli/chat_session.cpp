@@ -63,7 +63,7 @@ ChatSession::ChatSession(const ChatFlags& flags)
   conversation.system = flags.system();
   template_kwargs = flags.run.chat.kwargs();
   hide_thinking = flags.run.hide_thinking;
-  engine_ = load_engine(flags.run, flags.engine_options());
+  engine_ = load_engine(flags.run, flags.run.engine_options());
   if (!engine_->tokenizer())
     throw UsageError("the model has no tokenizer (tokenizer.json or tokenizer.model), and a chat needs one. Use a folder with a tokenizer");
   const GenerationDefaults& defaults = engine_->generation_defaults();

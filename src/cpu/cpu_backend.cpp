@@ -187,6 +187,9 @@ class CpuBackend final : public Backend {
            cpu_sampling_scratch(capacity, dims, pool_.size());
   }
 
+  void copy_chunks(KvCache& kv, std::span<const ChunkCopy> copies) override {
+    for (const ChunkCopy& copy : copies) static_cast<CpuKvCache&>(kv).copy(copy);
+  }
   void embed(const EmbedArgs& args) override { cpu_embed(context_, args); }
   void norm_qkv(const NormQkvArgs& args) override { cpu_norm_qkv(context_, args); }
   void attention(const AttentionArgs& args) override { cpu_attention(context_, args); }

@@ -43,6 +43,7 @@ class CpuKvCache final : public KvCache {
   // [C, Dh] of spec().dtype
   void* k(int32_t layer, int32_t chunk, int32_t kv_head) const;
   void* v(int32_t layer, int32_t chunk, int32_t kv_head) const;
+  void copy(const ChunkCopy& copy);
 
  private:
   KvCacheSpec spec_;

@@ -72,4 +72,14 @@ void* CpuKvCache::v(int32_t layer, int32_t chunk, int32_t kv_head) const {
   return static_cast<std::byte*>(k(layer, chunk, kv_head)) + head_bytes;
 }
 
+void CpuKvCache::copy(const ChunkCopy& copy) {
+  const size_t bytes = static_cast<size_t>(copy.tokens) * static_cast<size_t>(spec_.head_dim) * dtype_size(spec_.dtype);
+  for (int32_t layer = 0; layer < spec_.layers; ++layer) {
+    for (int32_t head = 0; head < spec_.kv_heads; ++head) {
+      std::memcpy(k(layer, copy.to, head), k(layer, copy.from, head), bytes);
+      std::memcpy(v(layer, copy.to, head), v(layer, copy.from, head), bytes);
+    }
+  }
+}
+
 }  // namespace bolide

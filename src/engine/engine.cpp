@@ -222,6 +222,7 @@ void EngineImpl::end_finished() {
 
 void EngineImpl::build_batch(const std::vector<ScheduledWork>& work) {
   batch_.clear();
+  batch_.copies = scheduler_.copies();
   const Sequence::Clock::time_point now = Sequence::Clock::now();
   for (const ScheduledWork& item : work) {
     item.sequence->mark_scheduled(now);

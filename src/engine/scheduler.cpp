@@ -6,15 +6,6 @@
 #include "core/error.h"
 
 namespace bolide {
-namespace {
-
-size_t chunks_of(int64_t tokens, int32_t chunk_tokens) { return static_cast<size_t>((tokens + chunk_tokens - 1) / chunk_tokens); }
-
-std::span<const int32_t> chunk_of(const std::vector<int32_t>& tokens, int32_t index, int32_t chunk_tokens) {
-  return std::span(tokens).subspan(static_cast<size_t>(index) * static_cast<size_t>(chunk_tokens), static_cast<size_t>(chunk_tokens));
-}
-
-}  // namespace
 
 Scheduler::Scheduler(const SchedulerLimits& limits)
     : limits_(limits), pool_(limits.kv_chunks, limits.share_prefixes ? limits.cached_chunks : 0) {
@@ -23,6 +14,7 @@ Scheduler::Scheduler(const SchedulerLimits& limits)
   BOLIDE_CHECK(!limits.whole_pieces || limits.tokens >= limits.sequences - 1 + limits.chunk_tokens);
   running_.reserve(static_cast<size_t>(limits.sequences));
   work_.reserve(static_cast<size_t>(limits.sequences));
+  published_in_.assign(static_cast<size_t>(limits.kv_chunks), 0);
 }
 
 void Scheduler::add(Sequence& sequence) { waiting_.push_back(&sequence); }
@@ -34,13 +26,13 @@ void Scheduler::remove(Sequence& sequence) {
 }
 
 const std::vector<ScheduledWork>& Scheduler::plan() {
-  work_.clear();
+  begin_step();
   fill_step();
   return work_;
 }
 
 const std::vector<ScheduledWork>& Scheduler::plan_ahead() {
-  work_.clear();
+  begin_step();
   for (Sequence* sequence : running_) {
     if (sequence->pending() != 1) continue;
     if (sequence->under_way > 0 && sequence->penalised()) return work_;
@@ -48,6 +40,12 @@ const std::vector<ScheduledWork>& Scheduler::plan_ahead() {
   }
   fill_step();
   return work_;
+}
+
+void Scheduler::begin_step() {
+  work_.clear();
+  copies_.clear();
+  ++step_;
 }
 
 void Scheduler::fill_step() {
@@ -81,6 +79,7 @@ void Scheduler::fill_step() {
     waiting_.pop_front();
     schedule(*running_.back());
   }
+  let_go_of_sources();
 }
 
 // Makes room for the token at position `computed`, where there is a chunk for it.
@@ -108,11 +107,15 @@ bool Scheduler::admit(Sequence& sequence) {
   // What can be taken over needs no new chunk; as long as nobody uses it, it is no chunk to take for something else either.
   size_t shared = 0, unused = 0;
   PrefixId prefix = kEmptyPrefix;
-  for (int32_t i = 0; i < sharable_chunks(sequence); ++i, ++shared) {
-    const auto found = pool_.find(prefix, chunk_of(sequence.tokens, i, limits_.chunk_tokens));
+  for (int32_t i = 0; i < sharable_tokens(sequence) / limits_.chunk_tokens; ++i, ++shared) {
+    const auto found = pool_.find(prefix, tokens_from(sequence, i, limits_.chunk_tokens));
     if (!found) break;
     prefix = found->prefix;
     unused += pool_.references(found->chunk) == 0 ? 1 : 0;
+  }
+  if (!sequence.waited && worth_waiting(sequence, prefix, static_cast<int32_t>(shared))) {
+    sequence.waited = true;
+    return false;
   }
   // One chunk for each running sequence stays free, so that a newcomer is not pre-empted as soon as one of them grows.
   const size_t kept = running_.size();
@@ -134,53 +137,11 @@ void Scheduler::preempt_youngest() {
 }
 
 void Scheduler::release_chunks(Sequence& sequence) {
+  publish_rest(sequence);
   pool_.give_back(sequence.chunks);
   sequence.chunks.clear();
-  sequence.computed = sequence.indexed = sequence.cached_tokens = 0;
+  sequence.computed = sequence.indexed = sequence.part = sequence.cached_tokens = 0;
   sequence.prefix = kEmptyPrefix;
-}
-
-// Leading chunks that may come from elsewhere: full ones, with a token left to compute after them, and no row among them that still
-// has to report a log-probability. Whole pieces: of the prompt only, since output tokens are computed in pieces of their own.
-int32_t Scheduler::sharable_chunks(const Sequence& sequence) const {
-  if (!limits_.share_prefixes) return 0;
-  int32_t tokens = sequence.goal() - 1;
-  if (sequence.next_logprob_row() < sequence.logprob_rows_end()) tokens = std::min(tokens, sequence.next_logprob_row());
-  if (limits_.whole_pieces) tokens = std::min(tokens, sequence.prompt_tokens);
-  return std::max(tokens, 0) / limits_.chunk_tokens;
-}
-
-// Goes on with published chunks where the sequence has computed everything up to a chunk's border. Its own chunks for them, if it
-// has any, were not used yet.
-void Scheduler::take_over_shared(Sequence& sequence) {
-  const int32_t size = limits_.chunk_tokens;
-  const int32_t last = sharable_chunks(sequence);
-  for (int32_t i = sequence.indexed; i < last && sequence.computed == i * size; ++i) {
-    const auto found = pool_.find(sequence.prefix, chunk_of(sequence.tokens, i, size));
-    if (!found) return;
-    pool_.share(found->chunk);
-    if (const auto at = static_cast<size_t>(i); at < sequence.chunks.size())
-      pool_.give_back(std::exchange(sequence.chunks[at], found->chunk));
-    else
-      sequence.chunks.push_back(found->chunk);
-    sequence.prefix = found->prefix;
-    sequence.indexed = i + 1;
-    sequence.computed += size;
-    sequence.cached_tokens += size;
-  }
-}
-
-// A chunk's contents are there for every later step, and for the rest of the step that fills it.
-void Scheduler::publish(Sequence& sequence) {
-  if (!limits_.share_prefixes || (limits_.whole_pieces && cut_anywhere(sequence))) return;
-  int32_t computed = std::min(sequence.computed, static_cast<int32_t>(sequence.tokens.size()));
-  if (limits_.whole_pieces) computed = std::min(computed, sequence.prompt_tokens);
-  for (int32_t i = sequence.indexed; i < computed / limits_.chunk_tokens; ++i) {
-    const std::span<const int32_t> tokens = chunk_of(sequence.tokens, i, limits_.chunk_tokens);
-    const auto known = pool_.find(sequence.prefix, tokens);
-    sequence.prefix = known ? known->prefix : pool_.publish(sequence.prefix, tokens, sequence.chunks[static_cast<size_t>(i)]);
-    sequence.indexed = i + 1;
-  }
 }
 
 // Rows of logits for a prompt's log-probabilities may be too few for a whole piece; then it is cut as they allow.

@@ -7,8 +7,10 @@
 #include <cstdint>
 #include <deque>
 #include <limits>
+#include <span>
 #include <vector>
 
+#include "backend/ops.h"
 #include "engine/sequence.h"
 #include "kv/chunk_pool.h"
 
@@ -28,6 +30,9 @@ struct SchedulerLimits {
   int32_t chunk_ids = std::numeric_limits<int32_t>::max();
   int32_t history_tokens = std::numeric_limits<int32_t>::max();
 };
+
+// Chunks that so many tokens take.
+constexpr size_t chunks_of(int64_t tokens, int32_t chunk_tokens) { return static_cast<size_t>((tokens + chunk_tokens - 1) / chunk_tokens); }
 
 // A sequence's rows of a step, as the executor gets them: with whole_pieces cut at multiples of C, otherwise in one piece.
 // Calls `add(begin, end)` for each piece of tokens [begin, end).
@@ -55,8 +60,11 @@ struct ScheduledWork {
 // oldest always goes on and nobody starves.
 //
 // Full chunks are published when they enter a step; a sequence that begins with the same tokens takes them over instead of computing
-// its own, in the same step already: every op writes the keys and values of all its rows before attention reads any. One token at
-// least is left to compute, because logits come from it.
+// its own, in the same step already: every op writes the keys and values of all its rows before attention reads any. Behind them it
+// goes on in the chunk, full or not, that begins most like its own tokens (unless whole_pieces): in a copy, which the step makes before
+// all else, or in that chunk itself where nobody uses it and nothing is lost. What a sequence leaves in a chunk that is not full is
+// published when its prompt is computed and when it gives the chunk back. One token at least is left to compute, because logits come
+// from it.
 class Scheduler {
  public:
   explicit Scheduler(const SchedulerLimits& limits);
@@ -71,6 +79,8 @@ class Scheduler {
   // must know its token first (for its penalties), or finds no free chunk to grow into. A sequence whose token under way turns out to end
   // it has its row computed for nothing; its chunks may be given away at once, since steps run one after the other.
   const std::vector<ScheduledWork>& plan_ahead();
+  // Of the step that was planned last, to be made before its rows are computed: first tokens of chunks that earlier steps have filled.
+  const std::vector<ChunkCopy>& copies() const { return copies_; }
   // The sequence has learnt tokens: makes chunks known that are full of known ones.
   void publish(Sequence& sequence);
 
@@ -81,6 +91,7 @@ class Scheduler {
   void check() const;
 
  private:
+  void begin_step();
   void fill_step();
   bool take_chunks(Sequence& sequence);
   bool grow(Sequence& sequence);
@@ -91,14 +102,26 @@ class Scheduler {
   bool cut_anywhere(const Sequence& sequence) const;
   int32_t whole_pieces(const Sequence& sequence, int32_t tokens) const;
   int32_t table_entries(const Sequence& sequence, int32_t tokens) const;
-  int32_t sharable_chunks(const Sequence& sequence) const;
+  // scheduler_sharing.cpp
+  int32_t sharable_tokens(const Sequence& sequence) const;
+  std::span<const int32_t> tokens_from(const Sequence& sequence, int32_t chunk, int32_t most) const;
+  std::span<const int32_t> sharable_part(const Sequence& sequence, int32_t chunk) const;
+  bool filled_before(ChunkId chunk) const { return published_in_[static_cast<size_t>(chunk)] < step_; }
   void take_over_shared(Sequence& sequence);
+  void take_over_part(Sequence& sequence);
+  bool worth_waiting(const Sequence& sequence, PrefixId prefix, int32_t shared) const;
+  void publish_part(Sequence& sequence, int32_t tokens);
+  void publish_rest(Sequence& sequence);
+  void let_go_of_sources();
 
   SchedulerLimits limits_;
   ChunkPool pool_;
   std::deque<Sequence*> waiting_;   // in order of arrival; all of them came after every running one
   std::vector<Sequence*> running_;  // in order of arrival
   std::vector<ScheduledWork> work_;
+  std::vector<ChunkCopy> copies_;      // of the step; until it is planned their sources are in use
+  int64_t step_ = 0;                   // number of the step planned last
+  std::vector<int64_t> published_in_;  // by chunk: the step that wrote what was published last of it, or a later one
   int32_t tokens_left_ = 0, rows_left_ = 0, chunk_ids_left_ = 0, history_left_ = 0;
   int64_t preemptions_ = 0;
 };

@@ -37,6 +37,8 @@ class Sequence {
   int32_t drawn_row = 0;           // the row of that step's logits that draws it
   int32_t indexed = 0;             // leading full chunks whose tokens the pool's index knows ...
   PrefixId prefix = kEmptyPrefix;  // ... and under which name
+  int32_t part = 0;                // tokens behind them, in the chunk that is not full, that the index knows as well
+  bool waited = false;             // a step, for a prompt like its own to be computed
   int32_t cached_tokens = 0;       // of those computed, how many came from other sequences' chunks
   bool cancelled = false;
   int32_t preemptions = 0;

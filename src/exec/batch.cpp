@@ -10,6 +10,7 @@ void Batch::clear() {
   sampling.clear();
   seen.clear();
   biases.clear();
+  copies.clear();
 }
 
 int32_t Batch::add_sequence(std::span<const int32_t> tokens, int32_t first_position, std::span<const int32_t> chunks,

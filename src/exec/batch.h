@@ -24,6 +24,7 @@ struct Batch {
   std::vector<SeenToken> seen;
   std::vector<int32_t> bias_offsets{0};   // [R + 1]
   std::vector<LogitBias> biases;
+  std::vector<ChunkCopy> copies;        // before all else; no chunk is written by one and named by another
 
   int32_t tokens() const { return static_cast<int32_t>(token_ids.size()); }
   int32_t sequences() const { return static_cast<int32_t>(kv_lengths.size()); }

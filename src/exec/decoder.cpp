@@ -147,6 +147,7 @@ Step build_step(const ModelConfig& config, const PreparedModel& model, const Act
                 const StepCapacity& capacity) {
   Step step;
   step.capacity = capacity;
+  step.kv = kv;
   step.ops.reserve(model.layers.size() * 5 + 3);
   step.ops.push_back(EmbedArgs{inputs, model.embed.get(), config.embed_scale, floats(model.inverse_frequencies), act.x, act.rope,
                                config.hidden, config.head_dim, act.previous});

@@ -34,10 +34,23 @@ void check_capacity(const Batch& batch, const StepCapacity& capacity) {
   BOLIDE_CHECK(batch.biases.size() <= static_cast<size_t>(capacity.logit_biases));
 }
 
+void check_copies(const std::vector<ChunkCopy>& copies, const ExecutorOptions& options) {
+  const auto known = [&](int32_t chunk) { return chunk >= 0 && chunk < options.kv_chunks; };
+  std::vector<int32_t> written;
+  for (const ChunkCopy& copy : copies) written.push_back(copy.to);
+  std::sort(written.begin(), written.end());
+  BOLIDE_CHECK(std::adjacent_find(written.begin(), written.end()) == written.end());
+  for (const ChunkCopy& copy : copies) {
+    BOLIDE_CHECK(known(copy.from) && known(copy.to) && copy.tokens > 0 && copy.tokens <= options.chunk_tokens);
+    BOLIDE_CHECK(!std::binary_search(written.begin(), written.end(), copy.from));
+  }
+}
+
 // The backend trusts every index of a step: none may leave its array.
 // previous_rows: logits rows of the submission before, which negative token ids refer to.
 void check_batch(const Batch& batch, const ExecutorOptions& options, int32_t vocab, int32_t previous_rows) {
   check_capacity(batch, options.capacity);
+  check_copies(batch.copies, options);
   const size_t tokens = batch.token_ids.size(), sequences = batch.kv_lengths.size(), rows = batch.logit_rows.size();
   BOLIDE_CHECK(batch.positions.size() == tokens && batch.row_sequences.size() == tokens && batch.slots.size() == tokens);
   BOLIDE_CHECK(batch.sampling.size() == rows);
@@ -149,6 +162,7 @@ Step& Executor::State::step_for(const Batch& batch, std::vector<Step>& steps, in
   };
   Step& step = *std::find_if(steps.begin(), steps.end() - 1, fits);  // the last one holds every batch that was checked
   step.plain_sampling = samples_plainly(batch, vocab);
+  step.copies = batch.copies;
   return step;
 }
 
@@ -307,6 +321,7 @@ std::vector<std::vector<float>> Executor::trace(const Batch& batch) {
   State::Place& place = s.next_place();
   s.backend.upload(place.input_block->data(), s.staging.get(), s.fill_staging(batch));
   const Step& step = place.steps.back();
+  if (!batch.copies.empty()) s.backend.copy_chunks(*s.kv, batch.copies);
   std::vector<std::vector<float>> stages;
   for (const Op& op : step.ops) {
     // The base class's run: op by op, whatever the backend makes of a whole step.

@@ -28,8 +28,21 @@ PrefixId ChunkPool::publish(PrefixId before, std::span<const int32_t> tokens, Ch
   return index_.insert(before, tokens, chunk);
 }
 
+void ChunkPool::publish_part(PrefixId before, std::span<const int32_t> tokens, ChunkId chunk) {
+  allocator_.keep(chunk);
+  index_.insert_part(before, tokens, chunk);
+}
+
+void ChunkPool::retract(ChunkId chunk) {
+  BOLIDE_CHECK(allocator_.references(chunk) > 0);
+  if (!index_.contains(chunk)) return;
+  index_.erase(chunk);
+  allocator_.forget(chunk);
+}
+
 void ChunkPool::check() const {
   allocator_.check();
+  index_.check();
   size_t kept = 0;
   for (ChunkId chunk = 0; chunk < allocator_.total(); ++chunk) {
     BOLIDE_CHECK(allocator_.kept(chunk) == index_.contains(chunk));

@@ -21,10 +21,18 @@ class ChunkPool {
   void give_back(ChunkId chunk) { give_back(std::span(&chunk, 1)); }
 
   std::optional<PrefixIndex::Found> find(PrefixId before, std::span<const int32_t> tokens) const { return index_.find(before, tokens); }
-  // One more sequence uses a chunk that find() named.
+  std::optional<PrefixIndex::Part> find_part(PrefixId before, std::span<const int32_t> tokens,
+                                             const std::function<bool(ChunkId)>& usable) const {
+    return index_.find_part(before, tokens, usable);
+  }
+  // One more sequence uses a chunk that find() or find_part() named. What is known of its contents may only be read.
   void share(ChunkId chunk) { allocator_.retain(chunk); }
-  // The chunk, in use, can be found by its tokens from now on.
+  // The chunk, in use and full, can be found by its tokens from now on.
   PrefixId publish(PrefixId before, std::span<const int32_t> tokens, ChunkId chunk);
+  // The same of a chunk, in use, that is not full of known tokens yet.
+  void publish_part(PrefixId before, std::span<const int32_t> tokens, ChunkId chunk);
+  // The chunk, in use, is not found any more.
+  void retract(ChunkId chunk);
 
   int total() const { return allocator_.total(); }
   int available() const { return allocator_.free() + allocator_.cached(); }  // for take()

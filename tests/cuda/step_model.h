@@ -30,7 +30,7 @@ inline std::vector<float> random_floats(size_t n, uint64_t seed, float scale) {
   return values;
 }
 
-// Holds a step's memory and fills it. The last chunk holds the first positions.
+// Holds a step's memory and fills it. The last chunk holds the first positions, unless set_first_chunk says otherwise.
 class StepModel {
  public:
   StepModel(Backend& backend, const StepModelOptions& options) : backend_(backend), o_(options) {
@@ -54,6 +54,7 @@ class StepModel {
     const float scale = 1.0f / std::sqrt(static_cast<float>(d.head_dim));
     const Matrix* table = matrix(d.vocab, d.hidden);
     step.capacity = {o_.rows, 1, 1, o_.chunks, 0, 0};
+    step.kv = cache_.get();
     step.ops.push_back(EmbedArgs{&inputs_, table, 1.0f, floats(frequencies), x_, rope, d.hidden, d.head_dim});
     for (int32_t layer = 0; layer < d.layers; ++layer) {
       NormQkvArgs qkv{&inputs_,         x_,      norm(d.hidden), 1e-6f,   matrix(q + 2 * kv, d.hidden),
@@ -83,9 +84,9 @@ class StepModel {
       ids.push_back((position * 37 + 11) % o_.dims.vocab);
       positions.push_back(position);
       sequences.push_back(0);
-      slots.push_back((o_.chunks - 1 - position / o_.chunk) * o_.chunk + position % o_.chunk);
+      slots.push_back(chunk_of(position) * o_.chunk + position % o_.chunk);
     }
-    for (int32_t i = 0; i < o_.chunks; ++i) chunks[static_cast<size_t>(i)] = o_.chunks - 1 - i;
+    for (int32_t i = 0; i < o_.chunks; ++i) chunks[static_cast<size_t>(i)] = chunk_of(i * o_.chunk);
     put(inputs_.counts, std::vector<StepCounts>{{count, 1, 1}});
     put(inputs_.token_ids, ids);
     put(inputs_.positions, positions);
@@ -100,6 +101,7 @@ class StepModel {
     put(inputs_.bias_offsets, std::vector<int32_t>{0, 0});
     put(inputs_.sampling, std::vector<SamplingSpec>{sampling});
   }
+  void set_first_chunk(int32_t chunk) { first_chunk_ = chunk; }
   // Puts another token id into the first row.
   void set_token(int32_t id) { put(inputs_.token_ids, std::vector<int32_t>{id}); }
 
@@ -118,6 +120,9 @@ class StepModel {
   Step single;  // the same for one row
 
  private:
+  int32_t chunk_of(int32_t position) const {
+    return position < o_.chunk && first_chunk_ >= 0 ? first_chunk_ : o_.chunks - 1 - position / o_.chunk;
+  }
   const Matrix* matrix(int64_t n, int64_t k) {
     const std::vector<float> values = random_floats(static_cast<size_t>(n * k), ++seed_, 1.6f / std::sqrt(static_cast<float>(k)));
     std::vector<uint16_t>& stored = host_.emplace_back(values.size());
@@ -163,6 +168,7 @@ class StepModel {
   Backend& backend_;
   StepModelOptions o_;
   uint64_t seed_ = 0;
+  int32_t first_chunk_ = -1;
   std::vector<std::vector<uint16_t>> host_;
   std::vector<std::unique_ptr<Matrix>> matrices_;
   std::vector<std::unique_ptr<Buffer>> buffers_;

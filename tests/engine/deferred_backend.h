@@ -5,7 +5,8 @@
 #include <memory>
 #include <utility>
 
-#include "backend/backend.h"
+#include "engine/engine_load.h"
+#include "engine_fixture.h"
 
 namespace bolide::test {
 
@@ -35,6 +36,7 @@ class DeferredBackend final : public Backend {
   std::unique_ptr<KvCache> alloc_kv(const KvCacheSpec& spec) override { return inner_->alloc_kv(spec); }
   void reserve(const StepCapacity& capacity, const ModelDims& dims) override { inner_->reserve(capacity, dims); }
   size_t scratch_bytes(const StepCapacity& capacity, const ModelDims& dims) const override { return inner_->scratch_bytes(capacity, dims); }
+  void copy_chunks(KvCache& kv, std::span<const ChunkCopy> copies) override { inner_->copy_chunks(kv, copies); }
   void embed(const EmbedArgs& args) override { inner_->embed(args); }
   void norm_qkv(const NormQkvArgs& args) override { inner_->norm_qkv(args); }
   void attention(const AttentionArgs& args) override { inner_->attention(args); }
@@ -89,5 +91,13 @@ class DeferredBackend final : public Backend {
   std::deque<const Step*> queue_;
   size_t ran_ = 0;
 };
+
+// An engine on the text checkpoint over such a device.
+inline std::unique_ptr<Engine> deferred_engine(const EngineOptions& options, DeferredBackend*& backend,
+                                               DeferredBackend::Steps steps = DeferredBackend::Steps::computed) {
+  auto made = std::make_unique<DeferredBackend>(choose_backend(options.device).backend, steps);
+  backend = made.get();
+  return make_engine(load_engine(reference_source("tiny-qwen3-text-bf16"), options, {std::move(made), "a test"}));
+}
 
 }  // namespace bolide::test

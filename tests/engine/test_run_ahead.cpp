@@ -6,8 +6,8 @@
 
 #include "catch.h"
 #include "deferred_backend.h"
-#include "engine/engine_load.h"
 #include "engine_fixture.h"
+#include "traffic.h"
 
 using namespace bolide;
 using namespace bolide::test;
@@ -35,13 +35,6 @@ std::vector<Request> requests_of_all_kinds(int count, unsigned seed) {
     requests.push_back(request);
   }
   return requests;
-}
-
-std::unique_ptr<Engine> deferred_engine(const EngineOptions& options, DeferredBackend*& backend,
-                                        DeferredBackend::Steps steps = DeferredBackend::Steps::computed) {
-  auto made = std::make_unique<DeferredBackend>(choose_backend(options.device).backend, steps);
-  backend = made.get();
-  return make_engine(load_engine(reference_source("tiny-qwen3-text-bf16"), options, {std::move(made), "a test"}));
 }
 
 // Requests arrive over time. Returns their outputs in the order of `requests`.
@@ -82,7 +75,7 @@ void check_equal(const Output& got, const Output& expected) {
 // Sequences through the scheduler alone, with up to two steps under way.
 class Pipeline {
  public:
-  explicit Pipeline(const SchedulerLimits& limits) : scheduler_(limits) {}
+  explicit Pipeline(const SchedulerLimits& limits) : scheduler_(limits), kv(limits) {}
 
   void add(std::vector<int32_t> prompt, int32_t max_output, bool prompt_logprobs, float repetition_penalty) {
     SamplingParams params;
@@ -129,6 +122,7 @@ class Pipeline {
 
   void launch(const std::vector<ScheduledWork>& work) {
     if (work.empty()) return;
+    kv.run(work, scheduler_.copies());
     std::vector<Entry>& step = steps_.emplace_back();
     for (const ScheduledWork& item : work) {
       const auto known = static_cast<int32_t>(item.sequence->tokens.size());
@@ -148,7 +142,7 @@ class Pipeline {
   void land(Sequence& sequence, const ScheduledWork& work, bool ends) {
     for (int32_t row = work.logprob_begin; row < work.logprob_end; ++row) sequence.set_prompt_logprob(row, 0.0f);
     if (work.draws && !ends) {
-      sequence.append(2);
+      sequence.append(Traffic::drawn(sequence.id));
       scheduler_.publish(sequence);
     }
     const bool reported = sequence.max_output == 0 && sequence.logprobs_known();
@@ -163,51 +157,43 @@ class Pipeline {
   Scheduler scheduler_;
   std::deque<std::vector<Entry>> steps_;
   SequenceId next_ = 1;
+
+ public:
+  KvContents kv;
 };
 
 }  // namespace
 
-TEST_CASE("steps ahead of random traffic: everything finishes and no chunk is lost") {
-  int64_t ahead = 0, preemptions = 0;
+TEST_CASE("steps ahead of random traffic: everything finishes, no chunk is lost, every row finds its own keys and values") {
+  int64_t ahead = 0, preemptions = 0, copied = 0;
   for (unsigned seed = 1; seed <= 24; ++seed) {
-    std::mt19937 random(seed);
-    const auto any = [&](int32_t low, int32_t high) { return std::uniform_int_distribution<int32_t>(low, high)(random); };
-    SchedulerLimits limits;
-    limits.sequences = any(1, 6);
-    limits.chunk_tokens = any(1, 9);
-    limits.whole_pieces = seed % 2 == 0;
-    limits.tokens = limits.sequences + any(0, 20) + (limits.whole_pieces ? limits.chunk_tokens : 0);
-    limits.logit_rows = limits.sequences + any(0, 4);
-    const int32_t context = 60, most = (context + limits.chunk_tokens - 1) / limits.chunk_tokens;
-    limits.kv_chunks = most + any(0, 12);
-    limits.share_prefixes = seed % 3 != 0;
-    limits.cached_chunks = any(0, limits.kv_chunks);
-    limits.chunk_ids = most * (1 + (limits.whole_pieces ? limits.tokens / limits.chunk_tokens + 1 : 0)) + any(0, 3 * most);
-    limits.history_tokens = context + any(0, 200);
+    Traffic traffic(seed);
+    const SchedulerLimits limits = traffic.limits();
     CAPTURE(seed);
     Pipeline pipeline(limits);
     int added = 0, dropped = 0, turns = 0;
     while (added < 150 || pipeline.size() > 0 || pipeline.under_way()) {
       REQUIRE(++turns < 30000);
-      if (added < 150 && any(0, 3) == 0) {
-        std::vector<int32_t> prompt(static_cast<size_t>(any(1, 40)), any(1, 3));
-        const auto room = context - static_cast<int32_t>(prompt.size());
-        pipeline.add(std::move(prompt), any(seed % 4 == 1 ? 0 : 1, room), seed % 4 == 1 || any(0, 4) == 0, any(0, 9) == 0 ? 1.1f : 1.0f);
+      if (added < 150 && traffic.once_in(4)) {
+        Traffic::Arrival arrival = traffic.arrival(seed % 4 == 1 ? 0 : 1, 10);
+        pipeline.add(std::move(arrival.prompt), arrival.max_output, arrival.prompt_logprobs, arrival.repetition_penalty);
         ++added;
       }
-      if (pipeline.size() > 0 && any(0, 40) == 0) {
-        pipeline.drop(static_cast<size_t>(any(0, static_cast<int32_t>(pipeline.size()) - 1)));
+      if (pipeline.size() > 0 && traffic.once_in(41)) {
+        pipeline.drop(static_cast<size_t>(traffic.any(0, static_cast<int32_t>(pipeline.size()) - 1)));
         ++dropped;
       }
-      pipeline.turn([&] { return any(0, 25) == 0; });
+      pipeline.turn([&] { return traffic.once_in(26); });
     }
     CHECK(pipeline.finished + dropped == 150);
     CHECK(pipeline.scheduler().available_chunks() == limits.kv_chunks);
     ahead += pipeline.ahead;
     preemptions += pipeline.scheduler().preemptions();
+    copied += pipeline.kv.copied;
   }
   CHECK(ahead > 5000);
   CHECK(preemptions > 100);
+  CHECK(copied > 200);
 }
 
 TEST_CASE("on a device that works on its own, sequences yield bit by bit what they yield alone") {

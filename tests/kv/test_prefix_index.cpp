@@ -130,3 +130,101 @@ TEST_CASE("no more chunks are cached than allowed") {
   CHECK_FALSE(pool.find(kEmptyPrefix, Tokens{5}).has_value());
   pool.check();
 }
+
+TEST_CASE("a part is the chunk with the longest common beginning") {
+  PrefixIndex index(8);
+  const auto all = [](ChunkId) { return true; };
+  const Tokens full = {1, 2, 3, 4}, other = {1, 2, 9, 9}, part = {1, 2, 3}, longer = {1, 2, 3, 7};
+  const PrefixId prefix = index.insert(kEmptyPrefix, full, 0);
+  index.insert(kEmptyPrefix, other, 1);
+  index.insert_part(prefix, part, 2);
+  const auto found = [&](PrefixId before, const Tokens& tokens) { return index.find_part(before, tokens, all); };
+  REQUIRE(found(kEmptyPrefix, longer));
+  CHECK(found(kEmptyPrefix, longer)->chunk == 0);
+  CHECK(found(kEmptyPrefix, longer)->tokens == 3);
+  CHECK_FALSE(found(kEmptyPrefix, longer)->whole);
+  CHECK(found(kEmptyPrefix, {1, 2, 9})->chunk == 1);
+  CHECK_FALSE(found(kEmptyPrefix, {2, 2}));
+  CHECK(found(prefix, longer)->chunk == 2);
+  CHECK(found(prefix, longer)->whole);
+  CHECK_FALSE(index.find(prefix, part));  // it is no full chunk
+  // A part grows, becomes full, and cannot be a part again before it is given up.
+  index.insert_part(prefix, longer, 2);
+  CHECK(found(prefix, full)->tokens == 3);
+  CHECK(found(prefix, longer)->tokens == 4);
+  index.insert(prefix, longer, 2);
+  CHECK(index.find(prefix, longer));
+  CHECK_THROWS_AS(index.insert_part(prefix, part, 2), Error);
+  index.check();
+  // What may not be used is passed over, for what is less like it.
+  const auto not_0 = [](ChunkId chunk) { return chunk != 0; };
+  CHECK(index.find_part(kEmptyPrefix, longer, not_0)->chunk == 1);
+  CHECK(index.find_part(kEmptyPrefix, longer, not_0)->tokens == 2);
+  index.erase(2);
+  CHECK_FALSE(found(prefix, longer));
+  CHECK(index.size() == 2);
+  index.check();
+}
+
+TEST_CASE("random parts agree with a search through all of them") {
+  std::mt19937 random(11);
+  constexpr int kChunks = 30;
+  PrefixIndex index(kChunks);
+  std::map<ChunkId, std::pair<PrefixId, Tokens>> known;
+  const auto any_tokens = [&](size_t most) {
+    Tokens tokens(1 + random() % most);
+    for (int32_t& token : tokens) token = static_cast<int32_t>(random() % 3);
+    return tokens;
+  };
+  for (int i = 0; i < 20000; ++i) {
+    const auto chunk = static_cast<ChunkId>(random() % kChunks);
+    const PrefixId before = random() % 3;
+    if (random() % 3 == 0) {
+      if (index.contains(chunk)) index.erase(chunk);
+      known.erase(chunk);
+    } else {
+      const Tokens tokens = any_tokens(6);
+      index.insert_part(before, tokens, chunk);
+      known[chunk] = {before, tokens};
+    }
+    const Tokens wanted = any_tokens(8);
+    const auto refused = static_cast<ChunkId>(random() % kChunks);
+    size_t most = 0;
+    for (const auto& [id, entry] : known) {
+      if (entry.first != before || id % 4 == refused % 4) continue;
+      size_t common = 0;
+      while (common < wanted.size() && common < entry.second.size() && wanted[common] == entry.second[common]) ++common;
+      most = std::max(most, common);
+    }
+    const auto found = index.find_part(before, wanted, [&](ChunkId id) { return id % 4 != refused % 4; });
+    REQUIRE(found.has_value() == (most > 0));
+    if (!found) continue;
+    REQUIRE(static_cast<size_t>(found->tokens) == most);
+    REQUIRE(found->chunk % 4 != refused % 4);
+    const Tokens& held = known.at(found->chunk).second;
+    REQUIRE(std::equal(wanted.begin(), wanted.begin() + found->tokens, held.begin()));
+    REQUIRE(found->whole == (held.size() == most));
+  }
+  index.check();
+}
+
+TEST_CASE("the pool keeps a part like a full chunk, and forgets what is taken back") {
+  ChunkPool pool(3, 3);
+  const auto all = [](ChunkId) { return true; };
+  const ChunkId chunk = pool.take().value();
+  pool.publish_part(kEmptyPrefix, Tokens{1, 2}, chunk);
+  pool.publish_part(kEmptyPrefix, Tokens{1, 2, 3}, chunk);
+  pool.check();
+  pool.give_back(chunk);
+  CHECK(pool.cached() == 1);
+  CHECK(pool.find_part(kEmptyPrefix, Tokens{1, 2, 3, 4}, all)->tokens == 3);
+  pool.check();
+  pool.share(chunk);
+  pool.retract(chunk);
+  pool.retract(chunk);  // once is enough
+  pool.check();
+  CHECK_FALSE(pool.find_part(kEmptyPrefix, Tokens{1}, all));
+  pool.give_back(chunk);
+  CHECK(pool.cached() == 0);
+  CHECK_THROWS_AS(pool.retract(chunk), Error);
+}
