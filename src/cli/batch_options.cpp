@@ -10,43 +10,47 @@
 namespace bolide {
 
 const std::string_view kBatchHelp = R"(Usage: bolide batch -m DIR -i IN.jsonl -o OUT.jsonl [FLAGS]
-Answers every line of a file, many at a time. A bad line becomes an error record and the run goes on (exit code 3 at the end).
+Answers every line of a file, many at a time. A bad line becomes an error record and the run goes
+on (exit code 3 at the end).
 
-Files     -i, --input-file FILE       a request a line: {"custom_id", "method", "url", "body"} as in OpenAI's batches (url
-                                      /v1/chat/completions or /v1/completions), {"prompt": ...}, {"messages": [...]}, or a text
+Files     -i, --input-file FILE   a request a line: {"custom_id", "method", "url", "body"} as in
+                                  OpenAI's batches (url /v1/chat/completions or /v1/completions),
+                                  {"prompt": ...}, {"messages": [...]}, or a text
           --input-format auto|jsonl|text   auto: jsonl when the first line begins with a brace
-          -o, --output-file FILE      a record a line, "line" says of which; '-' = standard output
-          --error-file FILE           records of failed lines go there instead
-          --resume                    go on after an interruption: finished lines stay, the others are answered
-          --overwrite                 replace what the output holds (without it, that is an error)
-          --unordered                 write records as they come, not in the input's order
-          --fail-fast --strict        stop at the first failed line / unknown fields are errors
+          -o, --output-file FILE  a record a line, "line" says of which; '-' = standard output
+          --error-file FILE       records of failed lines go there instead
+          --resume                go on after an interruption: finished lines stay, others follow
+          --overwrite             replace what the output holds (without it, that is an error)
+          --unordered             write records as they come, not in the input's order
+          --fail-fast --strict    stop at the first failed line / unknown fields are errors
 Model     -m, --model DIR|NAME    folder, or Org/Name[@REV] in the Hugging Face cache
                                   (left out: the quickstart's model); --revision REV  --offline
-Chats     --chat                      lines of text and {"prompt": "..."} are what a user says, not texts to go on with
+Chats     --chat                  lines of text and {"prompt": "..."} are what a user says
           --system TEXT, --system-file FILE   before conversations without a system message
           --chat-template FILE|TEXT   instead of the folder's own      --chat-template-kwargs JSON
           --think, --no-think, --reasoning on|off|auto   (enable_thinking)
-          --allow-special             markers such as <|im_end|> in messages count as tokens (default: as text)
+          --allow-special         markers such as <|im_end|> in messages are tokens (default: text)
 Defaults  for lines that say nothing else
-          -n, --max-tokens N          default -1: until the model ends or the context is full
+          -n, --max-tokens N      default -1: until the model ends or the context is full
           --stop TEXT  --include-stop  --stop-token-id ID  --ignore-eos  --keep-special
-          --temperature F (0 = greedy)   --top-k N (0 = off)     --top-p F (1 = off)       --min-p F (0 = off)
-          --repeat-penalty F   --repeat-last-n N   --presence-penalty F   --frequency-penalty F   --logit-bias ID:B
-          -s, --seed N                of the run (default -1: random, printed); a line's seed follows from it and its number
-          --n, --num-sequences N      sequences per prompt      --logprobs N   of each token and of the N most probable ones
-          --generation-config auto|none    take defaults from generation_config.json, or not (flags win)
-          --add-special, --no-add-special   BOS and the like before completions, as the tokenizer says (default: add)
-          --truncate left|right       cut prompts that exceed the context (default: such a line fails)
-Memory    -c, --ctx-size N            tokens of prompt and output; default 0: the model's context, cut to what fits
-          --max-num-seqs N            sequences that run together (default 64)
-          --max-num-batched-tokens N  rows of a step (default 512)
-          --kv-cache-memory SIZE      --kv-cache-dtype auto|float32|float16|bfloat16|fp8
+          --temperature F (0: greedy)  --top-k N (0: off)  --top-p F (1: off)  --min-p F (0: off)
+          --repeat-penalty F  --repeat-last-n N  --presence-penalty F  --frequency-penalty F
+          --logit-bias ID:B       -s, --seed N   of the run (default -1: random, printed); a line's
+                                  seed follows from it and the line's number
+          --n, --num-sequences N  per prompt     --logprobs N   of each token and the N likeliest
+          --generation-config auto|none    take defaults from generation_config.json (flags win)
+          --add-special, --no-add-special  BOS and the like before completions (default: add)
+          --truncate left|right   cut prompts that exceed the context (default: such a line fails)
+Memory    -c, --ctx-size N        tokens of prompt and output; default 0: the model's, cut to fit
+          --max-num-seqs N  run together (default 64)   --max-num-batched-tokens N  rows of a step
+          --kv-cache-dtype auto|float32|float16|bfloat16|fp8   --kv-cache-memory SIZE (2G)
+          --gpu-memory-utilization F      what may be taken of a GPU's memory (default 0.9)
 Device    --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N
 Console   -q  -v  --log-level L  --log-file F  --color auto|always|never, --no-color  --no-progress
-          --config FILE (a JSON object of flags)  --show-config  --list-flags  -h, --help
+          --show-config  --list-flags  --version  -h, --help   --config FILE (JSON of flags)
 
-Ctrl-C writes what is finished and says how to go on. On the CPU a record depends on its line, the flags and the seed alone.
+Ctrl-C writes what is finished and says how to go on. On the CPU a record depends on its line, the
+flags and the seed alone.
 Example
   bolide batch -m models/SmolLM2-135M -i prompts.txt -o answers.jsonl -n 32 --temperature 0
 )";
@@ -93,6 +97,7 @@ void BatchOptions::add_to(Flags& flags) {
   flags.alias("-np", "--max-num-seqs");
   flags.value("--max-num-batched-tokens", d.max_num_batched_tokens)->check(CLI::Range(1, 1 << 20));
   flags.value("--kv-cache-memory", d.kv_cache_memory);
+  flags.value("--gpu-memory-utilization", d.gpu_memory_utilization);
   flags.value("--kv-cache-dtype", d.kv_cache_dtype);
   flags.alias("-ctk", "--kv-cache-dtype");
   flags.alias("-ctv", "--kv-cache-dtype");

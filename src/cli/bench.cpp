@@ -2,6 +2,8 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "cli/bench_report.h"
 #include "cli/bench_run.h"
@@ -17,38 +19,43 @@ namespace bolide {
 namespace {
 
 constexpr std::string_view kHelp = R"(Usage: bolide bench -m DIR [FLAGS]
-       bolide bench throughput ...    many requests at once, or as they arrive ('bolide bench throughput --help')
-       bolide bench ops [FLAGS]       fused ops against the plain way on a GPU ('bolide bench ops --help')
+       bolide bench throughput ...    many requests at once, or as they arrive (--help)
+       bolide bench ops [FLAGS]       fused ops against the plain way on a GPU (--help)
 Times prefill (pp) and decode (tg) apart.
 
 Model     -m, --model DIR|NAME    folder, or Org/Name[@REV] in the Hugging Face cache
                                   (left out: the quickstart's model); --revision REV  --offline
-          --random-weights SHAPE      instead: a config.json with random weights; --random-dtype T, --random-seed N
-Tests     -p, --n-prompt N,...        tokens prefilled (default 512; 0: no such test)
-          -n, --n-gen N,...           tokens decoded (default 128; 0: no such test)
-          -pg, --n-prompt-gen P,N     P tokens prefilled and N decoded in one go (repeat for more)
-          -d, --n-depth N,...         tokens in the cache before (default 0)
-          -b, --batch-size N,...      sequences decoded side by side in the tg tests (default 1)
-          Lists may hold ranges: 0-4096+1024, 1-64*2. Each test runs for each depth and number of threads.
-          -r, --repetitions N         (default 5)    --warmup, --no-warmup   untimed runs before each test (default: yes)
-          -s, --seed N                of the prompts: random tokens, others in each repetition (default 0)
+          --random-weights SHAPE  instead: a config.json with random weights;
+                                  --random-dtype T, --random-seed N
+Tests     -p, --n-prompt N,...    tokens prefilled (default 512; 0: no such test)
+          -n, --n-gen N,...       tokens decoded (default 128; 0: no such test)
+          -pg, --n-prompt-gen P,N   P tokens prefilled and N decoded in one go (repeat for more)
+          -d, --n-depth N,...     tokens in the cache before (default 0)
+          -b, --batch-size N,...  sequences decoded side by side in the tg tests (default 1)
+          Lists may hold ranges: 0-4096+1024, 1-64*2. Each test runs for each depth and --threads.
+          -r, --repetitions N     (default 5)   --warmup, --no-warmup   untimed runs before a test
+          --delay N               seconds to cool off before each test (default 0)
+          -s, --seed N            of the prompts: random, others in each repetition (default 0)
 Device    --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N,...
-          --cpu-products float32|bfloat16   bfloat16: activations are rounded before each product, which AVX-512 BF16 speeds up
-          --kv-cache-dtype auto|float32|float16|bfloat16|fp8    --max-num-batched-tokens N (rows of a prefill step, default 512)
-          --kv-cache-memory SIZE (2G)  --gpu-memory-utilization F (of a GPU's memory, what may be taken; default 0.9)
-          --read-bandwidth GB/S       of the device if known; default: measured before and after each test
+          --cpu-products float32|bfloat16   bfloat16 rounds activations, for AVX-512 BF16
+          --kv-cache-dtype auto|float32|float16|bfloat16|fp8   --kv-cache-memory SIZE (2G)
+          --gpu-memory-utilization F      what may be taken of a GPU's memory (default 0.9)
+          --max-num-batched-tokens N      rows of a prefill step (default 512)
+          --read-bandwidth GB/S   of the device if known; default: measured around each test
 Output    -o, --output-format md|csv|json|jsonl
-Console   -q  -v  --log-level L  --log-file F  --color C, --no-color  --no-progress  --show-config  --list-flags  -h, --help
+Console   -q  -v  --log-level L  --log-file F  --color auto|always|never, --no-color  --no-progress
+          --show-config  --list-flags  --version  -h, --help
 
 What the figures are
   pp rate    prompt tokens / time from the end of the depth's tokens to the first output token
   pp+tg rate P + N tokens / time from the end of the depth's tokens to the last output token
-  tg rate    n-gen / time from the first output token to the last, n-gen tokens later; greedy, end-of-text ignored. Of several
-             sequences, tokens of all / time from the first token of the last one to start; the others have grown by then
+  tg rate    n-gen / time from the first output token to the last, n-gen tokens later; greedy,
+             end-of-text ignored. Of several sequences, tokens of all / time from the first token
+             of the last one to start; the others have grown by then
   TTFT       median time from a request to its first token (depth and prompt together)
   t/s        mean ± standard deviation over the repetitions, then median, least and most
   GB/s       (weight bytes + K and V bytes read per token) x median tg rate / 1e9
-  of read bw GB/s / read bandwidth of the device, the mean of before and after the test; * where these differ by over 10 %
+  of read bw GB/s / the device's read bandwidth, mean of before and after; * if over 10 % apart
 Loading and tokenising are not timed; nothing is cached between repetitions.
 
 Example
@@ -63,6 +70,7 @@ struct Options {
   std::vector<std::string> prompt_generates;
   MemoryOptions memory;
   double read_bandwidth = 0;  // GB/s; 0 = measure
+  int32_t delay = 0;          // seconds before each test
   BenchSettings settings;
 
   void add_to(Flags& flags) {
@@ -75,6 +83,7 @@ struct Options {
     flags.value("-b,--batch-size", batches);
     flags.value("-r,--repetitions", settings.repetitions)->check(CLI::Range(1, 100000));
     flags.flag("--warmup,!--no-warmup", settings.warmup);
+    flags.value("--delay", delay)->check(CLI::Range(0, 86400));
     flags.value("-s,--seed", settings.seed);
     flags.value("--device", device.request.device);
     flags.alias("-dev", "--device");
@@ -146,6 +155,15 @@ BenchResult run_case(BenchRunner& runner, const BenchCase& test, const BenchSett
   return result;
 }
 
+// Ends at once with a signal.
+void cool_off(int32_t seconds, const BenchCase& test, const Progress& progress, const GracefulStop& stop) {
+  constexpr auto kPiece = std::chrono::milliseconds(100);
+  for (auto left = std::chrono::milliseconds(std::chrono::seconds(seconds)); left.count() > 0 && !stop.requested(); left -= kPiece) {
+    progress.show(fmt::format("{}: waits {} s", test.label(), (left.count() + 999) / 1000));
+    std::this_thread::sleep_for(kPiece);
+  }
+}
+
 struct Session {
   const Options& options;
   const Arguments& arguments;
@@ -190,6 +208,11 @@ void run_cases(const Session& session, int32_t threads) {
   BenchRunner runner(*engine, options.settings, session.stop);
   for (const BenchCase& test : session.cases) {
     if (session.stop.requested() || session.out.failed()) return;
+    if (options.delay > 0) {
+      cool_off(options.delay, test, progress, session.stop);
+      if (session.stop.requested()) return;
+      before = read_bandwidth();
+    }
     context.started = utc_now();
     const DeviceState state_before = engine->backend().state();
     BenchResult result = run_case(runner, test, options.settings, progress);

@@ -15,22 +15,28 @@ namespace bolide {
 namespace {
 
 constexpr std::string_view kHelp = R"(Usage: bolide bench ops [FLAGS]
-Times norm_qkv (RMSNorm, QKV product, rotation, K and V stored) against a norm kernel followed by cuBLASLt, on a CUDA device.
+Times norm_qkv (RMSNorm, QKV product, rotation, K and V stored) against a norm kernel followed by
+cuBLASLt, on a CUDA device.
 
-Shapes    --hidden N,...              out of 896, 1024, 2048, 4096 (default: all), with the heads of a model of that width
+Shapes    --hidden N,...              out of 896, 1024, 2048, 4096 (default: all), with the heads of
+                                      a model of that width
           --rows N,...                token rows (default 1,8,64,512)
           --dtype T,...               float32, bfloat16 (default: both)
 Device    --device auto|cuda|cuda:N    --list-devices
 Output    -o, --output-format md|json|jsonl
-Console   -q  -v  --log-level L  --log-file F  --color C, --no-color  --no-progress  --show-config  --list-flags  -h, --help
+Console   -q  -v  --log-level L  --log-file F  --color auto|always|never, --no-color  --no-progress
+          --show-config  --list-flags  --version  -h, --help
 
 What the figures are
   plain      µs of a norm kernel and the library's product: nothing rotated, nothing stored in the cache
-  product    µs of the op's own norm and product alone; empty where many rows take the library's product too
+  product    µs of the op's own norm and product alone; empty where many rows take the library's
+             product too
   op         µs of the whole op: norm, product, rotation of q and k, K and V stored
   x          plain / product, plain / op
-  error      largest absolute difference from double precision; outputs have a root mean square of about 1
-Calls run back to back in a captured graph, over copies of the weights that together exceed the L2 cache four times.
+  error      largest absolute difference from double precision; outputs have a root mean square
+             of about 1
+Calls run back to back in a captured graph, over copies of the weights that together exceed the
+L2 cache four times.
 
 Example
   bolide bench ops --device cuda --rows 1,8

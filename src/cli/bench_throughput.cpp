@@ -39,7 +39,8 @@ Device    --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N
           --cpu-products float32|bfloat16   bfloat16: activations are rounded before each product, which AVX-512 BF16 speeds up
           --read-bandwidth GB/S       of the device if known; default: measured before and after the run
 Output    -o, --output-format text|json|jsonl    --output-json FILE   the JSON record beside what is printed
-Console   -q  -v  --log-level L  --log-file F  --color C, --no-color  --no-progress  --show-config  --list-flags  -h, --help
+Console   -q  -v  --log-level L  --log-file F  --color auto|always|never, --no-color  --no-progress
+          --show-config  --list-flags  --version  -h, --help
 
 What the figures are
   tokens/s   tokens / time from the first request to the last token; prompts are random, the prefix cache is off, end-of-text is

@@ -49,4 +49,7 @@ std::string command_text(std::string_view command, const Arguments& arguments);
 // What `bolide --help` prints.
 std::string program_help();
 
+// What `bolide --version` prints.
+std::string version_text();
+
 }  // namespace bolide

@@ -11,7 +11,7 @@ constexpr std::string_view kHelp = R"(Usage: bolide completion bash|zsh|fish
 Prints a script that completes commands, flags and values. It is made from the flags themselves,
 so make it anew after an update.
 
-  -h, --help  --list-flags  --show-config
+  -h, --help  --version  --list-flags  --show-config
 
 Example
   source <(bolide completion bash)

@@ -25,7 +25,7 @@ Input     -m, --model DIR|NAME    folder, or Org/Name[@REV] in the Hugging Face 
 Text      --skip-special          leave special tokens out
 Output    --output-format F       text; json, jsonl: {"text": ...}
 Console   -q  -v  --log-level L  --log-file F  --color C, --no-color  --no-progress
-          --show-config  --list-flags  -h, --help
+          --show-config  --list-flags  --version  -h, --help
 
 Example
   bolide detokenize -m models/SmolLM2-135M 19556 28 905

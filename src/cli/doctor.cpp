@@ -29,7 +29,7 @@ many, memory, libraries, models) and what is missing. It needs neither a GPU nor
 
 Output    --output-format text|json
 Console   -q  -v  --log-level L  --log-file F  --color auto|always|never, --no-color  --no-progress
-          --show-config  --list-flags  -h, --help
+          --show-config  --list-flags  --version  -h, --help
 
 Example
   bolide doctor

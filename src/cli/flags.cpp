@@ -35,6 +35,7 @@ Flags::Flags(std::string command, std::string_view help) : command_(std::move(co
   app_.option_defaults()->always_capture_default();  // for --show-config
   // These three are answered before CLI11 sees anything; they are registered so that they are found, listed and suggested.
   not_from_environment(flag("-h,--help", help_wanted_));
+  not_from_environment(flag("--version", version_wanted_));
   not_from_environment(flag("--list-flags", list_wanted_));
   not_from_environment(flag("--show-config", show_wanted_));
 }
@@ -206,7 +207,8 @@ std::string Flags::show_config() const {
   std::string text;
   const Decided decided = decided_ ? decided_() : Decided{};
   for (const CLI::Option* option : app_.get_options()) {
-    if (option->get_lnames().empty() || option->get_lnames().front() == "help" || option->get_lnames().front() == "list-flags") continue;
+    const std::string name = option->get_lnames().empty() ? "" : option->get_lnames().front();
+    if (name.empty() || name == "help" || name == "version" || name == "list-flags") continue;
     const auto source = sources_.find(option);
     text += fmt::format("--{}", option->get_lnames().front());
     if (source != sources_.end()) {
@@ -250,8 +252,8 @@ bool Flags::parse(const Arguments& arguments) {
       rest.push_back(argument);
   }
   ResultStream out;
-  if (given("--help") || given("--list-flags")) {
-    out.write(given("--help") ? help_ : list_flags());
+  if (given("--help") || given("--version") || given("--list-flags")) {
+    out.write(given("--help") ? help_ : given("--version") ? version_text() : list_flags());
     out.finish();
     return false;
   }

@@ -94,7 +94,7 @@ class Flags {
   using Decided = std::map<std::string, Decision>;
   void decided_elsewhere(std::function<Decided()> ask) { decided_ = std::move(ask); }
 
-  // False when the call only asked for --help, --list-flags or --show-config, which is then printed. Throws UsageError.
+  // False when the call only asked for --help, --version, --list-flags or --show-config, which is then printed. Throws UsageError.
   bool parse(const Arguments& arguments);
   // After parse: whether the command line itself (not the environment) holds the flag.
   bool given(const std::string& flag) const;
@@ -126,7 +126,7 @@ class Flags {
   std::string help_;
   CLI::App app_;
   bool positionals_ = false;
-  bool help_wanted_ = false, list_wanted_ = false, show_wanted_ = false;
+  bool help_wanted_ = false, version_wanted_ = false, list_wanted_ = false, show_wanted_ = false;
   std::map<std::string, std::string> aliases_;
   std::vector<CLI::Option*> local_;
   std::vector<std::string> tokens_;  // for CLI11: one spelling, one value

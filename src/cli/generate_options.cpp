@@ -47,7 +47,7 @@ Device    --device auto|cpu|cuda|cuda:N   --list-devices   -t, --threads N
           --gpu-memory-utilization F      what may be taken of a GPU's memory (default 0.9)
           --max-num-batched-tokens N (rows of a step)      --max-num-seqs N
 Console   -q  -v  --log-level L  --log-file F  --color auto|always|never, --no-color  --no-progress
-          --show-config  --list-flags  -h, --help
+          --show-config  --list-flags  --version  -h, --help
           --config FILE           flags from JSON, {"temperature": 0.6}; those given here win
 
 Example

@@ -31,7 +31,7 @@ Plan      -c, --ctx-size N        tokens per sequence; default 0: the model's co
           --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N
 Output    --output-format text|json
 Console   -q  -v  --log-level L  --log-file F  --color C, --no-color  --no-progress
-          --show-config  --list-flags  -h, --help
+          --show-config  --list-flags  --version  -h, --help
 
 Example
   bolide inspect models/SmolLM2-135M --ctx-size 4096 --max-num-seqs 8

@@ -35,7 +35,7 @@ Device    --device auto|cpu|cuda|cuda:N   --list-devices   -t, --threads N
           --max-num-batched-tokens N      rows of a step (default 512)
 Output    --output-format text|json
 Console   -q  -v  --log-level L  --log-file F  --color auto|always|never, --no-color  --no-progress
-          --show-config  --list-flags  -h, --help
+          --show-config  --list-flags  --version  -h, --help
 
 What counts
   Every token but the first is rated once, with at least (window - stride) tokens of context where

@@ -33,7 +33,7 @@ Plan      -c, --ctx-size N,...        contexts (default: the model's, and halves
           --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N
 Output    --output-format text|json
 Console   -q  -v  --log-level L  --log-file F  --color C, --no-color  --no-progress
-          --show-config  --list-flags  -h, --help
+          --show-config  --list-flags  --version  -h, --help
 
 A cell is what weights, workspace, KV cache and reserve take together; '-' does not fit. 'largest'
 is the longest context that so many sequences can have at the same time.

@@ -35,7 +35,7 @@ Device    --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N
           --read-bandwidth GB/S   of the device if known; default: measured around each step
 Output    -o, --output-format md|json|jsonl
 Console   -q  -v  --log-level L  --log-file F  --color C, --no-color  --no-progress
-          --show-config  --list-flags  -h, --help
+          --show-config  --list-flags  --version  -h, --help
 
 What the figures are
   median    of one call: the median over the repetitions, then over the calls of a step (layers)

@@ -34,7 +34,7 @@ Template  --system TEXT, --system-file FILE    a system message before the promp
                                   add_generation_prompt decides)
 Output    --output-format F       text; json, jsonl: {"text": ...}
 Console   -q  -v  --log-level L  --log-file F  --color C, --no-color  --no-progress
-          --show-config  --list-flags  -h, --help
+          --show-config  --list-flags  --version  -h, --help
 
 Example
   bolide template -m models/SmolLM2-135M-Instruct --system "Be brief." -p "What is 2 + 2?"

@@ -27,7 +27,7 @@ Ids       --add-special           add BOS and the like, as the tokenizer's post-
 Output    --output-format F       text: ids with spaces between; json, jsonl: {"ids": [...]}
           --show-tokens           a line for each id with its piece (text); "tokens" in JSON
 Console   -q  -v  --log-level L  --log-file F  --color C, --no-color  --no-progress
-          --show-config  --list-flags  -h, --help
+          --show-config  --list-flags  --version  -h, --help
 
 Example
   bolide tokenize -m models/SmolLM2-135M -p "Hello, world" --show-tokens

@@ -1,4 +1,4 @@
-// bolide version, bolide --version: the commit and what was compiled in.
+// bolide version, bolide --version, and --version of every command: the commit and what was compiled in.
 #include "cli/command.h"
 #include "cli/flags.h"
 #include "cli/line_input.h"
@@ -21,14 +21,18 @@ Example
 
 }  // namespace
 
+std::string version_text() {
+  const BuildInfo build = build_info();
+  std::string text = fmt::format("bolide {} (commit {}, {}, {})\n", build.version, build.commit, build.compiler, build.build_type);
+  for (const std::string& line : backend_descriptions()) text += line + "\n";
+  return text + fmt::format("line editing in chat: {}\n", line_editing_description());
+}
+
 ExitCode run_version(const Arguments& arguments) {
   Flags flags("version", kHelp);
   if (!flags.parse(arguments)) return ExitCode::ok;
-  const BuildInfo build = build_info();
   ResultStream out;
-  out.write(fmt::format("bolide {} (commit {}, {}, {})\n", build.version, build.commit, build.compiler, build.build_type));
-  for (const std::string& line : backend_descriptions()) out.write(line + "\n");
-  out.write(fmt::format("line editing in chat: {}\n", line_editing_description()));
+  out.write(version_text());
   out.finish();
   return ExitCode::ok;
 }

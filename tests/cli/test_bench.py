@@ -2,9 +2,12 @@
 import csv
 import io
 import json
+import signal
+import subprocess
+import time
 
 import checkpoint
-from cli_case import CliCase, main
+from cli_case import BINARY, CliCase, environment, main
 
 KEYS = {
     "schema_version", "test", "timed", "test_time", "build_version", "build_commit", "build_type", "model", "model_type", "model_size",
@@ -104,6 +107,20 @@ class Bench(CliCase):
         done = self.ok("bench", "--random-weights", self.path("shape.json"), "-p", "4-8+4", "-n", "0", "-r", "1", "-t", "1,2", "-o", "jsonl")
         rows = [json.loads(line) for line in done.stdout.splitlines()]
         self.assertEqual([(row["n_threads"], row["n_prompt"]) for row in rows], [(1, 4), (1, 8), (2, 4), (2, 8)])
+
+    def test_delay(self):
+        begin = time.monotonic()
+        rows = json.loads(self.bench("-p", "4,8", "-n", "0", "-r", "1", "--no-warmup", "--delay", "1", "-o", "json").stdout)
+        self.assertEqual([row["test"] for row in rows], ["pp4", "pp8"])
+        self.assertGreater(time.monotonic() - begin, 2)
+        waiting = subprocess.Popen([BINARY, "bench", "-m", self.model, "--device", "cpu", "-p", "4", "-n", "0", "--delay", "3600", "-v"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+        while b"KV cache" not in (line := waiting.stderr.readline()):  # the last thing that is logged before the first test
+            self.assertNotEqual(line, b"")
+        waiting.send_signal(signal.SIGINT)
+        waiting.communicate(timeout=60)
+        self.assertEqual(waiting.returncode, 130)
+        self.fails(2, "bench", "-m", self.model, "--delay", "-1", says="--delay")
 
     def test_mistakes(self):
         self.fails(2, "bench", "-m", self.model, "-p", "0", "-n", "0", says="nothing to measure")

@@ -11,7 +11,7 @@ from cli_case import SOURCE_DIR, CliCase, environment, main
 COMMANDS = ("generate", "chat", "batch", "perplexity", "tokenize", "detokenize", "template", "inspect", "bench", "bench throughput", "bench ops", "profile", "plan", "doctor", "completion", "version")
 GOLDEN = os.path.join(SOURCE_DIR, "tests", "cli", "golden_flags.json")
 SCREEN, COLUMNS = 50, 100  # lines, columns
-WIDE = ("batch", "bench", "bench throughput", "bench ops")  # explain figures and files in longer lines
+WIDE = ("bench throughput",)  # explains figures in longer lines
 
 
 class Golden(CliCase):
@@ -62,6 +62,8 @@ class Golden(CliCase):
         self.assertRegex(version, r"^bolide \d+\.\d+\.\d+ \(commit ")
         self.assertIn("cpu", version)
         self.assertEqual(self.ok("version").stdout.decode(), version)
+        for command in COMMANDS:
+            self.assertEqual(self.ok(*command.split(), "--version").stdout.decode(), version, command)
 
 
 class Spelling(CliCase):
