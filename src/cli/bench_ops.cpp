@@ -28,7 +28,7 @@ Console   -q  -v  --log-level L  --log-file F  --color auto|always|never, --no-c
           --show-config  --list-flags  --version  -h, --help
 
 What the figures are
-  plain      µs of a norm kernel and the library's product: nothing rotated, nothing stored in the cache
+  plain      µs of a norm kernel and the library's product: nothing rotated, nothing stored
   product    µs of the op's own norm and product alone; empty where many rows take the library's
              product too
   op         µs of the whole op: norm, product, rotation of q and k, K and V stored

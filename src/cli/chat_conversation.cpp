@@ -91,15 +91,21 @@ Json Conversation::messages(const std::string* question) const {
   return out;
 }
 
-void save_conversation(const std::filesystem::path& path, const Conversation& conversation, const std::string& model) {
+std::string conversation_text(const Conversation& conversation, const std::string& model) {
   const Json json{{"format", kFormat}, {"version", kConversationVersion}, {"model", model}, {"messages", conversation.messages()}};
-  write_file(path, json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+  return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+SavedConversation read_conversation(const std::string& text) { return read_saved(parse_json(text)); }
+
+void save_conversation(const std::filesystem::path& path, const Conversation& conversation, const std::string& model) {
+  write_file(path, conversation_text(conversation, model));
 }
 
 SavedConversation load_conversation(const std::filesystem::path& path) {
   const std::string text = read_input(path.string());
   try {
-    return read_saved(parse_json(text));
+    return read_conversation(text);
   } catch (const Error& error) {
     throw Error(fmt::format("{}: {}", in_quotes(path.string()), error.what()));
   }

@@ -30,6 +30,10 @@ struct SavedConversation {
   std::string model;  // as it was named when it was saved
 };
 
+// What a file of the conversation holds, and what such a text says. Reading throws Error that says what is wrong with it.
+std::string conversation_text(const Conversation& conversation, const std::string& model);
+SavedConversation read_conversation(const std::string& text);
+
 // Replaces the file as a whole. Throws Error.
 void save_conversation(const std::filesystem::path& path, const Conversation& conversation, const std::string& model);
 

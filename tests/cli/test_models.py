@@ -117,7 +117,7 @@ class Quickstart(CliCase):
 
     def test_without_it(self):
         for command in (("generate", "-p", "a"), ("inspect",), ("bench",), ("profile",), ("tokenize", "-p", "a"), ("detokenize", "5"),
-                        ("template", "-p", "a"), ("batch", "-i", "x", "-o", "y")):
+                        ("template", "-p", "a"), ("perplexity", "-f", __file__), ("batch", "-i", "x", "-o", "y")):
             self.fails(2, *command, says=("no model", "--model", "--random-weights", "scripts/quickstart.sh"))
 
     def test_beside_the_program(self):

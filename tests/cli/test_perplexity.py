@@ -88,7 +88,6 @@ class Perplexity(CliCase):
         fails(1, "No such file", text=self.path("nothing.txt"))
         fails(2, "has no tokenizer", model=self.bare)
         fails(4, "nowhere", model=self.path("nowhere"))
-        self.fails(2, "perplexity", "-f", TEXT, says="no model")
         self.fails(1, "perplexity", "-m", self.qwen3, says="the text has 0 tokens")  # an empty standard input
 
     def test_interrupted(self):
