@@ -26,7 +26,7 @@ RANKS = {
     "models": 3, "src/cpu": 3, "cuda": 3,
     "src/exec": 4,
     "src/engine": 5,
-    "src/cli": 6, "tools": 6, "tests": 6,
+    "tests": 7, "src/cli": 6, "tools": 6,
 }
 # What an include begins with, as the compiler's search paths (the root and src/) find it.
 INCLUDE_PREFIXES = {room.removeprefix("src/"): room for room in RANKS}

@@ -27,7 +27,7 @@ void require_terminal() {
 // What a person says next: one line, or several between """ marks.
 InputLine read_message(LineInput& input) {
   InputLine first = input.read(std::string(kPrompt));
-  if (first.end != InputEnd::line) return first;
+  if (first.end != InputEnd::line || first.as_is) return first;
   // A text of several lines may also follow a command: /system """
   size_t open = first.text.find_first_not_of(" \t");
   if (open != std::string::npos && first.text[open] == '/')
@@ -70,7 +70,7 @@ class ChatLoop {
         case InputEnd::line:
           asked_ = false;
       }
-      const ChatNext next = act(said.text);
+      const ChatNext next = act(said);
       if (next == ChatNext::leave) return ExitCode::ok;
       if (next == ChatNext::terminate) return ExitCode::terminated;
     }
@@ -78,13 +78,14 @@ class ChatLoop {
 
  private:
   // What goes wrong in one turn ends that turn alone.
-  ChatNext act(const std::string& said) {
+  ChatNext act(const InputLine& line) {
+    const std::string& said = line.text;
     try {
       if (said.find_first_not_of(" \t\n") == std::string::npos) return ChatNext::go_on;
       if (const auto offset = first_invalid_utf8(said))
         throw Error(fmt::format("the message is not valid UTF-8 at byte {}. It was not sent", *offset));
-      if (said.starts_with('/') && !said.starts_with("//")) return run_chat_command(room_, said);
-      const std::string question = said.starts_with("//") ? said.substr(1) : said;
+      if (!line.as_is && said.starts_with('/') && !said.starts_with("//")) return run_chat_command(room_, said);
+      const std::string question = !line.as_is && said.starts_with("//") ? said.substr(1) : said;
       return answer_in(room_, &question);
     } catch (const std::exception& error) {
       report_error(error.what());

@@ -23,7 +23,8 @@ constexpr std::string_view kCommandHelp = R"(/help, /?             this list
 /load FILE            go on with a saved conversation instead of this one
 /exit, /bye, /quit    leave, as Ctrl-D does
 
-""" begins a text of several lines and ends it. // at the beginning stands for one / that begins no command.
+A pasted text of several lines is one message, whatever it begins with; """ begins and ends one that is typed.
+// at the beginning stands for one / that begins no command.
 Ctrl-C stops an answer and keeps it, or drops the line being typed.)";
 
 ChatSettings settings_of(ChatRoom& room) { return {room.session.params, room.stats}; }

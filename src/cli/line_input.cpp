@@ -15,8 +15,11 @@
 #include <clocale>
 #include <cstdio>
 #include <cwchar>
+#include <optional>
+#include <set>
 
 #include "core/error.h"
+#include "text/utf8.h"
 #endif
 
 namespace bolide {
@@ -30,9 +33,43 @@ void use_utf8() {
   if (std::string_view(nl_langinfo(CODESET)) != "UTF-8") std::setlocale(LC_CTYPE, "C.UTF-8");
 }
 
+// "Bracketed paste" of xterm and its followers (XTerm Control Sequences, mode 2004): the terminal encloses what is pasted in marks. On
+// as long as one exists.
+constexpr const char* kPasteBeginBinding = "\\e[200~";
+constexpr std::string_view kPasteEnd = "\x1b[201~", kPasteOn = "\x1b[?2004h", kPasteOff = "\x1b[?2004l";
+class BracketedPaste {
+ public:
+  explicit BracketedPaste(int screen) : screen_(screen) { put(kPasteOn); }
+  ~BracketedPaste() { put(kPasteOff); }
+  BracketedPaste(const BracketedPaste&) = delete;
+  BracketedPaste& operator=(const BracketedPaste&) = delete;
+
+ private:
+  void put(std::string_view text) const { [[maybe_unused]] const ssize_t ignored = write(screen_, text.data(), text.size()); }
+  int screen_;
+};
+
+// Terminals send line feeds as carriage returns. The last one, which comes along where whole lines are copied, is left out. What is no
+// UTF-8, and the zero byte, which libedit ends a text with, becomes U+FFFD.
+std::string pasted_text(std::string_view bytes) {
+  std::string text;
+  for (const char byte : bytes) {
+    if (byte == '\0')
+      text += "\xEF\xBF\xBD";
+    else
+      text += byte == '\r' ? '\n' : byte;
+  }
+  if (text.ends_with('\n')) text.pop_back();
+  return utf8_lossy(text);
+}
+
+// With its line feed; empty where there is none.
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n') + 1); }
+
 class EditedInput final : public LineInput {
  public:
-  EditedInput(int screen, SignalQueue& signals, InputHistory& history, bool bold) : signals_(signals), history_(history), bold_(bold) {
+  EditedInput(int screen, SignalQueue& signals, InputHistory& history, bool bold)
+      : screen_(screen), signals_(signals), history_(history), bold_(bold) {
     use_utf8();
     edit_ = el_init("bolide", stdin, screen == STDERR_FILENO ? stderr : stdout, stderr);
     lines_ = history_init();
@@ -47,6 +84,8 @@ class EditedInput final : public LineInput {
     el_set(edit_, EL_HIST, ::history, lines_);
     el_set(edit_, EL_GETCFN, &EditedInput::character_of);
     el_set(edit_, EL_BIND, "^R", "em-inc-search-prev", nullptr);
+    el_set(edit_, EL_ADDFN, "bolide-paste", "takes a pasted text", &EditedInput::paste_of);
+    el_set(edit_, EL_BIND, kPasteBeginBinding, "bolide-paste", nullptr);
     el_set(edit_, EL_BIND, "\\e[1;5C", "em-next-word", nullptr);
     el_set(edit_, EL_BIND, "\\e[1;5D", "ed-prev-word", nullptr);
     el_source(edit_, nullptr);  // the user's own ~/.editrc
@@ -62,8 +101,10 @@ class EditedInput final : public LineInput {
     line_ = {};
     partial_.clear();
     el_set(edit_, EL_PREP_TERM, 1);  // before the prompt is drawn: a Ctrl-D typed right behind it must not be eaten by the terminal
+    paste_.emplace(screen_);
     int count = 0;
     const char* typed = el_gets(edit_, &count);
+    paste_.reset();
     if (!typed || count <= 0) {
       if (line_.end == InputEnd::line) line_.end = InputEnd::end_of_input;
       put_line_feed();
@@ -71,6 +112,7 @@ class EditedInput final : public LineInput {
     }
     line_.text.assign(typed, static_cast<size_t>(count));
     if (line_.text.ends_with('\n')) line_.text.pop_back();
+    line_.as_is = pasted_beginnings_.contains(first_line(line_.text));
     remember(line_.text);
     return line_;
   }
@@ -83,12 +125,14 @@ class EditedInput final : public LineInput {
   }
   static char* prompt_of(EditLine* edit) { return self(edit).prompt_.data(); }
   static int character_of(EditLine* edit, wchar_t* out) { return self(edit).character(out); }
+  static unsigned char paste_of(EditLine* edit, int) { return self(edit).paste(); }
 
+  // A pasted text of several lines can be recalled as a whole in this session; the file keeps lines.
   void remember(const std::string& line) {
     if (line.empty()) return;
     HistEvent event;
     ::history(lines_, &event, H_ENTER, line.c_str());
-    history_.add(line);
+    if (line.find('\n') == std::string::npos) history_.add(line);
   }
 
   void put_line_feed() const {
@@ -98,8 +142,8 @@ class EditedInput final : public LineInput {
     std::fflush(screen);
   }
 
-  // The next character: 1, at the end of the input 0, after a signal that ends the line -1.
-  int character(wchar_t* out) {
+  // The next byte: 1, at the end of the input 0, after a signal that ends the line -1.
+  int next_byte(char& byte) {
     for (;;) {
       pollfd wait[2] = {{STDIN_FILENO, POLLIN, 0}, {signals_.fd(), POLLIN, 0}};
       if (poll(wait, 2, -1) < 0) continue;  // a signal: it is in the queue now
@@ -107,12 +151,33 @@ class EditedInput final : public LineInput {
         if (take_signal()) return -1;
         continue;
       }
-      char byte = 0;
       const ssize_t n = ::read(STDIN_FILENO, &byte, 1);
       if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-      if (n <= 0) return 0;
+      return n > 0 ? 1 : 0;
+    }
+  }
+
+  // The same of characters.
+  int character(wchar_t* out) {
+    for (char byte = 0;;) {
+      if (const int got = next_byte(byte); got != 1) return got;
       if (add_byte(byte, out)) return 1;
     }
+  }
+
+  // What the terminal says between its marks becomes a part of the line, line feeds included.
+  unsigned char paste() {
+    std::string text;
+    for (char byte = 0; !text.ends_with(kPasteEnd);) {
+      if (next_byte(byte) != 1) return CC_EOF;  // read() knows a signal from the end of the input
+      text += byte;
+    }
+    text = pasted_text(text.substr(0, text.size() - kPasteEnd.size()));
+    if (text.empty()) return CC_NORM;
+    const LineInfo* now = el_line(edit_);
+    if (now->cursor == now->buffer && text.find('\n') != std::string::npos) pasted_beginnings_.insert(first_line(text));
+    if (el_insertstr(edit_, text.c_str()) != 0) return CC_ERROR;
+    return CC_REFRESH;
   }
 
   // Whether the byte completes a character. What is no UTF-8 becomes U+FFFD.
@@ -140,7 +205,9 @@ class EditedInput final : public LineInput {
         return true;
       case SIGTSTP:
         el_set(edit_, EL_PREP_TERM, 0);
+        paste_.reset();
         stop_until_continued();
+        paste_.emplace(screen_);
         el_set(edit_, EL_PREP_TERM, 1);
         el_set(edit_, EL_REFRESH);
         return false;
@@ -152,11 +219,14 @@ class EditedInput final : public LineInput {
     }
   }
 
+  int screen_;
   SignalQueue& signals_;
   InputHistory& history_;
   bool bold_;
+  std::set<std::string> pasted_beginnings_;  // first lines, with their line feeds, of pasted texts that a message began with
   EditLine* edit_ = nullptr;
   History* lines_ = nullptr;
+  std::optional<BracketedPaste> paste_;  // while a line is read
   std::string prompt_, partial_;
   InputLine line_;
 };

@@ -21,6 +21,7 @@ struct InputLine {
   InputEnd end = InputEnd::line;
   std::string text;    // without its line feed; of `line` alone
   bool begun = false;  // `interrupted`: something had been typed, which is gone
+  bool as_is = false;  // it begins with a pasted text of several lines: a message, whatever that begins with
 };
 
 class LineInput {

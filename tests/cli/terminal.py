@@ -12,6 +12,7 @@ import time
 from cli_case import BINARY, TIMEOUT, environment
 
 CTRL_C, CTRL_D, UP = b"\x03", b"\x04", b"\x1b[A"
+PASTE_ON, PASTE_OFF = b"\x1b[?2004h", b"\x1b[?2004l"  # a program that takes pasted texts between marks, and that no longer does
 
 
 class Terminal:
@@ -34,7 +35,8 @@ class Terminal:
             os.close(fd)
         case.addCleanup(self.close)
         self.open = {self.master, self.out_master}
-        self.shown = b""   # since the last expect
+        self.shown = b""   # since the last expect, without PASTE_ON and PASTE_OFF
+        self.modes = b""   # those two, as they came
         self.answers = b""  # what came out of a standard output apart
 
     def close(self):
@@ -56,6 +58,8 @@ class Terminal:
             came = True
             if fd == self.master:
                 self.shown += block
+                self.modes += b"".join(re.findall(rb"\x1b\[\?2004[hl]", self.shown))
+                self.shown = self.shown.replace(PASTE_ON, b"").replace(PASTE_OFF, b"")
             else:
                 self.answers += block
         return came
@@ -87,6 +91,14 @@ class Terminal:
         self.type(line + "\r")
         return self.prompt()
 
+    def takes_pastes(self):
+        return self.modes.endswith(PASTE_ON)
+
+    def paste(self, text):
+        """As terminals send it to a program that asked for marks."""
+        self.case.assertTrue(self.takes_pastes())
+        self.type("\x1b[200~" + text.replace("\n", "\r") + "\x1b[201~")
+
     def exit_code(self):
         end = time.monotonic() + TIMEOUT
         while self.process.poll() is None:
@@ -97,6 +109,6 @@ class Terminal:
         return self.process.returncode
 
     def is_as_before(self):
-        """Whether the terminal is back in the mode in which it shows what is typed and waits for whole lines."""
+        """Whether the terminal is back in the mode in which it shows what is typed, waits for whole lines and pastes without marks."""
         local = termios.tcgetattr(self.slave)[3]
-        return bool(local & termios.ECHO) and bool(local & termios.ICANON)
+        return bool(local & termios.ECHO) and bool(local & termios.ICANON) and not self.takes_pastes()

@@ -39,6 +39,10 @@ class ChatCase(CliCase):
         self.greeting = chat.prompt()
         return chat
 
+    def endless_chat(self, *arguments):
+        # Without its end-of-text token the chain goes on for ever.
+        return self.start("--stats", "--logit-bias", f"{EOS_ID}:-inf", *arguments, model=self.endless)
+
     def leave(self, chat, code=0):
         chat.type(CTRL_D)
         self.assertEqual(chat.exit_code(), code)
@@ -179,10 +183,6 @@ class Thinking(ChatCase):
 
 
 class Signals(ChatCase):
-    def endless_chat(self, *arguments):
-        # Without its end-of-text token the chain goes on for ever.
-        return self.start("--stats", "--logit-bias", f"{EOS_ID}:-inf", *arguments, model=self.endless)
-
     def test_interrupt_stops_the_answer_and_keeps_it(self):
         chat = self.endless_chat()
         chat.type("Hey\r")
@@ -417,6 +417,7 @@ class Surroundings(ChatCase):
         shown += chat.say("/show")
         self.assertIn(CHAIN, shown)
         self.assertNotIn("\x1b", shown)
+        self.assertEqual(chat.modes, b"")
         self.leave(chat)
 
     def test_version_names_the_line_editing(self):
