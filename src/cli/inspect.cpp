@@ -39,27 +39,19 @@ Example
 
 constexpr int kSchemaVersion = 1;
 
-struct Options {
-  ModelOptions model;
-  DeviceOptions device;
-  ConsoleOptions console;
+struct Options : DescribeOptions {
   MemoryOptions memory;
-  std::string positional, output_format = "text";
   int64_t ctx_size = 0;
   int32_t max_num_seqs = 1, max_num_batched_tokens = 512;
   EngineOptions engine_options() const;
 
   void add_to(Flags& flags) {
-    flags.positional("model-folder", positional);
-    model.add_to(flags);
-    device.add_to(flags);
-    console.add_to(flags);
+    DescribeOptions::add_to(flags);
     flags.value("-c,--ctx-size,--max-model-len,--max-seq-len", ctx_size)->check(CLI::Range(int64_t{0}, int64_t{1} << 31));
     flags.value("--max-num-seqs,--parallel", max_num_seqs)->check(CLI::Range(1, 4096));
     flags.alias("-np", "--max-num-seqs");
     flags.value("--max-num-batched-tokens", max_num_batched_tokens)->check(CLI::Range(1, 1 << 20));
     memory.add_to(flags);
-    flags.value("--output-format", output_format)->check(CLI::IsMember({"text", "json"}));
   }
 };
 
@@ -235,16 +227,12 @@ ExitCode run_inspect(const Arguments& arguments) {
   Options options;
   Flags flags("inspect", kHelp);
   options.add_to(flags);
-  if (!flags.parse(arguments)) return ExitCode::ok;
-  options.console.start();
-  if (options.device.listed()) return ExitCode::ok;
-  options.model.take_positional(options.positional, flags);
-  options.model.resolve();
+  if (!options.start(flags, arguments)) return ExitCode::ok;
   const EngineOptions engine_options = options.engine_options();
   const ModelFacts facts = model_facts(options.model);
   const MemoryPlan plan = memory_plan(facts, engine_options);
   ResultStream out;
-  out.write(options.output_format == "json" ? json_text(facts_json(options, facts, plan)) + "\n" : facts_text(options, facts, plan));
+  out.write(options.json() ? json_text(facts_json(options, facts, plan)) + "\n" : facts_text(options, facts, plan));
   out.finish();
   return ExitCode::ok;
 }

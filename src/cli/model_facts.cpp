@@ -66,6 +66,23 @@ ModelFacts random_facts(const ModelSource& source) {
 
 }  // namespace
 
+void DescribeOptions::add_to(Flags& flags) {
+  flags.positional("model-folder", positional);
+  model.add_to(flags);
+  device.add_to(flags);
+  console.add_to(flags);
+  flags.value("--output-format", output_format)->check(CLI::IsMember({"text", "json"}));
+}
+
+bool DescribeOptions::start(Flags& flags, const Arguments& arguments) {
+  if (!flags.parse(arguments)) return false;
+  console.start();
+  if (device.listed()) return false;
+  model.take_positional(positional, flags);
+  model.resolve();
+  return true;
+}
+
 ModelFacts model_facts(const ModelOptions& options) {
   const ModelSource source = options.source();
   if (options.random()) return random_facts(source);

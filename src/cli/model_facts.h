@@ -1,4 +1,4 @@
-// What `inspect` and `bench` know about a model without running it.
+// What `inspect`, `plan` and `bench` know about a model without running it.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,19 @@
 #include "model/model_config.h"
 
 namespace bolide {
+
+// What a command that describes a model without running it is asked for beside its own: MODEL or --model, the device, --output-format.
+struct DescribeOptions {
+  ModelOptions model;
+  DeviceOptions device;
+  ConsoleOptions console;
+  std::string positional, output_format = "text";
+  void add_to(Flags& flags);
+  // Parses the arguments, starts the log and finds the model. False when the call only asked for --help, a list or the like, which is
+  // printed then.
+  bool start(Flags& flags, const Arguments& arguments);
+  bool json() const { return output_format == "json"; }
+};
 
 struct ModelFacts {
   ModelConfig config;

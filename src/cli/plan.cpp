@@ -44,17 +44,13 @@ Example
 constexpr int kSchemaVersion = 1;
 constexpr int kContexts = 6;
 
-struct Options {
-  ModelOptions model;
-  DeviceOptions device;
-  ConsoleOptions console;
-  std::string positional, contexts, sequences = "1,4,16,64", dtypes = "float32,bfloat16", kv_cache_memory, output_format = "text";
+struct Options : DescribeOptions {
+  std::string contexts, sequences = "1,4,16,64", dtypes = "float32,bfloat16", kv_cache_memory;
   int32_t max_num_batched_tokens = 512;
   double gpu_memory_utilization = EngineOptions{}.gpu_memory_utilization;
 
   void add_to(Flags& flags) {
-    flags.positional("model-folder", positional);
-    model.add_to(flags);
+    DescribeOptions::add_to(flags);
     flags.value("-c,--ctx-size,--max-model-len,--max-seq-len", contexts);
     flags.value("--max-num-seqs,--parallel", sequences);
     flags.alias("-np", "--max-num-seqs");
@@ -64,9 +60,6 @@ struct Options {
     flags.value("--kv-cache-memory", kv_cache_memory);
     flags.value("--max-num-batched-tokens", max_num_batched_tokens)->check(CLI::Range(1, 1 << 16));
     flags.value("--gpu-memory-utilization", gpu_memory_utilization);
-    device.add_to(flags);
-    flags.value("--output-format", output_format)->check(CLI::IsMember({"text", "json"}));
-    console.add_to(flags);
   }
 };
 
@@ -245,11 +238,7 @@ ExitCode run_plan(const Arguments& arguments) {
   Options options;
   Flags flags("plan", kHelp);
   options.add_to(flags);
-  if (!flags.parse(arguments)) return ExitCode::ok;
-  options.console.start();
-  if (options.device.listed()) return ExitCode::ok;
-  options.model.take_positional(options.positional, flags);
-  options.model.resolve();
+  if (!options.start(flags, arguments)) return ExitCode::ok;
   const std::vector<int32_t> sequences = sequences_of(options);
   const ModelFacts facts = model_facts(options.model);
   const std::vector<int32_t> contexts = contexts_of(options, facts.config);
@@ -257,8 +246,8 @@ ExitCode run_plan(const Arguments& arguments) {
   std::vector<Table> tables;
   for (const DType dtype : dtypes_of(options, planner.default_kv_dtype())) tables.push_back(planner.table(dtype, contexts, sequences));
   ResultStream out;
-  out.write(options.output_format == "json" ? json_text(plan_json(options, facts, planner, tables, sequences)) + "\n"
-                                            : plan_text(options, facts, planner, tables, contexts));
+  out.write(options.json() ? json_text(plan_json(options, facts, planner, tables, sequences)) + "\n"
+                           : plan_text(options, facts, planner, tables, contexts));
   out.finish();
   return ExitCode::ok;
 }
