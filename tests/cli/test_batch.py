@@ -396,6 +396,7 @@ class Files(BatchCase):
         self.fails(1, *common, "-i", self.input, "-o", self.path("no", "such", "out"), says=("cannot write", "No such file"))
         self.fails(2, *common, "-i", self.input, "-o", "-", "--resume", says="--resume")
         self.fails(2, *common, "-i", self.input, "-o", self.out, "--top-p", "3", says="--top-p")
+        self.fails(2, *common, "-i", self.input, "-o", self.out, "--gpu-memory-utilization", "2", says="--gpu-memory-utilization 2")
         self.fails(2, "batch", "-m", self.bare, "-i", self.input, "-o", self.out, says="no tokenizer")
         self.assertFalse(os.path.exists(self.out), "nothing is left behind")
 
