@@ -84,7 +84,7 @@ class EditedInput final : public LineInput {
     el_set(edit_, EL_HIST, ::history, lines_);
     el_set(edit_, EL_GETCFN, &EditedInput::character_of);
     el_set(edit_, EL_BIND, "^R", "em-inc-search-prev", nullptr);
-    el_set(edit_, EL_ADDFN, "bolide-paste", "takes a pasted text", &EditedInput::paste_of);
+    el_wset(edit_, EL_ADDFN, L"bolide-paste", L"takes a pasted text", &EditedInput::paste_of);  // el_set would lose copies of both texts
     el_set(edit_, EL_BIND, kPasteBeginBinding, "bolide-paste", nullptr);
     el_set(edit_, EL_BIND, "\\e[1;5C", "em-next-word", nullptr);
     el_set(edit_, EL_BIND, "\\e[1;5D", "ed-prev-word", nullptr);
@@ -125,7 +125,7 @@ class EditedInput final : public LineInput {
   }
   static char* prompt_of(EditLine* edit) { return self(edit).prompt_.data(); }
   static int character_of(EditLine* edit, wchar_t* out) { return self(edit).character(out); }
-  static unsigned char paste_of(EditLine* edit, int) { return self(edit).paste(); }
+  static unsigned char paste_of(EditLine* edit, wint_t) { return self(edit).paste(); }
 
   // A pasted text of several lines can be recalled as a whole in this session; the file keeps lines.
   void remember(const std::string& line) {
