@@ -8,7 +8,8 @@
 // Kernels, each taking the rows it suits: kernels/attention_decode.cu splits one row's KV length over blocks and is bound by reading
 // K and V once per head group; kernels/attention_wgmma.cu (bfloat16, Hopper's tensor cores), kernels/attention_mma.cu (bfloat16, any
 // tensor cores) and kernels/attention_prefill.cu (anything, float32) reuse a tile of K and V for a tile of rows. Steps of few rows launch
-// the first alone; longer ones launch it for the sequences with a single row and one of the others for the rest.
+// the first alone; longer ones launch it, or kernels/attention_many.cu (Hopper, bfloat16 activations), for the sequences with a single row
+// and one of the others for the rest.
 #include <algorithm>
 
 #include "cuda/attention.h"
@@ -57,7 +58,9 @@ AttentionScratch attention_scratch(int multiprocessors, int32_t rows, int32_t he
   const size_t blocks = units + 2 * static_cast<size_t>(multiprocessors);
   const size_t row_blocks = static_cast<size_t>(rows) * kv_heads + 2 * static_cast<size_t>(multiprocessors);
   const size_t records = std::max(blocks * plan.block_heads, row_blocks * (heads / kv_heads));
-  return {records * (head_dim + 2) * sizeof(float), (units + kAttentionCounters) * sizeof(int32_t)};
+  const size_t arrivals = std::max(units, static_cast<size_t>(multiprocessors)) + kAttentionCounters;
+  return {std::max(records * (head_dim + 2) * sizeof(float), attention_many_scratch(multiprocessors, heads, kv_heads, head_dim)),
+          arrivals * sizeof(int32_t)};
 }
 
 namespace {
@@ -102,7 +105,10 @@ void cuda_attention(CudaContext& context, const AttentionArgs& args, const QkvPr
     attend_rows(context, p, context.capacity.tokens, false, {fresh, context.fault}, site);
   } else {
     require_contract(fresh.product == nullptr, "more rows than the fused kernel takes", site);
-    attend_rows(context, p, context.capacity.sequences, true, {}, site);
+    if (attention_many_fits(context, p))
+      attention_many(context, p, site);
+    else
+      attend_rows(context, p, context.capacity.sequences, true, {}, site);
     // Also where a step may hold as many sequences as rows: one of them can still bring several rows.
     if (attention_wgmma_fits(context, p)) return attention_wgmma(context, p, site);
     attention_mma_fits(p) ? attention_mma(context, p, site) : attention_prefill(context, p, site);

@@ -92,6 +92,11 @@ void attention_rows(CudaContext& context, const AttentionParameters& p, int32_t 
                     const CudaSite& site);
 // Blocks per row and kv head of attention_rows at most.
 int row_splits(int multiprocessors, int32_t rows, int32_t kv_heads);
+// Rows that are their sequence's only one in the step, on Hopper: one launch that reads K and V once, in equal shares, also of fp8.
+bool attention_many_fits(const CudaContext& context, const AttentionParameters& p);
+void attention_many(CudaContext& context, const AttentionParameters& p, const CudaSite& site);
+// Bytes of CudaScratch::attention that it needs; of arrivals, an entry a multiprocessor.
+size_t attention_many_scratch(int multiprocessors, int32_t heads, int32_t kv_heads, int32_t head_dim);
 // Tiles of query rows, of sequences with at least two rows.
 void attention_prefill(CudaContext& context, const AttentionParameters& p, const CudaSite& site);
 // The same on the tensor cores, where the dtypes and the head size suit.

@@ -181,10 +181,8 @@ DeviceInfo CudaBackend::info() const {
   return {cuda_device_id(context_.device), name_, memory_total_, free};
 }
 
-void CudaBackend::require_support(const ModelDims& dims, DType, DType kv) const {
+void CudaBackend::require_support(const ModelDims& dims, DType, DType) const {
   const std::string id = cuda_device_id(context_.device);
-  if (kv == DType::f8)
-    throw UsageError(fmt::format("{}: --kv-cache-dtype fp8 is not supported on GPUs yet. Use bfloat16, or --device cpu", id));
   if (dims.head_dim < 2 || dims.head_dim % 2 != 0 || dims.head_dim > 256)
     throw ModelError(fmt::format("{}: head size {} is not supported (even numbers up to 256 are). Use --device cpu", id, dims.head_dim));
   if (dims.kv_heads < 1 || dims.heads % dims.kv_heads != 0)

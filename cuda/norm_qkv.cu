@@ -8,6 +8,7 @@
 // the epilogue here, in which a warp makes one head of one row; a whole step of few rows leaves that to the attention kernel (step.cpp).
 // Bytes moved: the matrix once, + per row D * 4 + (Q + 2 KV) * (8 + size).
 #include "cuda/device/convert.cuh"
+#include "cuda/device/dependent.cuh"
 #include "cuda/device/fault.cuh"
 #include "cuda/device/head.cuh"
 #include "cuda/device/kv.cuh"
@@ -32,6 +33,7 @@ template <class Q, class KV>
 __global__ void __launch_bounds__(kWarps * 32) qkv_epilogue_kernel(EpilogueParameters p) {
   const QkvProduct& a = p.product;
   const int row = blockIdx.x;
+  let_next_start();
   if (row >= p.counts->tokens) return;
   const int lane = threadIdx.x & 31, head = blockIdx.y * kWarps + (threadIdx.x >> 5);
   if (head >= a.heads + 2 * a.kv_heads) return;
@@ -83,7 +85,7 @@ void cuda_norm_qkv(CudaContext& context, const NormQkvArgs& args) {
       cuda_qkv_product(context, args), args.q, kv_view(*args.kv), args.layer, args.in->counts, args.in->slots, context.fault};
   const dim3 grid(context.capacity.tokens, (args.heads + 2 * args.kv_heads + kWarps - 1) / kWarps);
   with_activation_type(args.q.dtype, [&](auto q_tag) {
-    with_type(p.kv.dtype, [&](auto kv_tag) {
+    with_kv_type(p.kv.dtype, [&](auto kv_tag) {
       launch(site, qkv_epilogue_kernel<typename decltype(q_tag)::type, typename decltype(kv_tag)::type>, grid, dim3(kWarps * 32), 0,
              context.stream, p);
     });

@@ -1,8 +1,9 @@
-// Element types on the device: exact widening to float32, rounding to nearest even, 8 elements at a time.
+// Element types on the device: exact widening to float32, rounding to nearest even (to fp8 saturating at 448), 8 elements at a time.
 #pragma once
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_fp8.h>
 
 #include "core/dtype.h"
 
@@ -11,6 +12,7 @@ namespace bolide {
 __device__ inline float to_float(float v) { return v; }
 __device__ inline float to_float(__half v) { return __half2float(v); }
 __device__ inline float to_float(__nv_bfloat16 v) { return __bfloat162float(v); }
+__device__ inline float to_float(__nv_fp8_e4m3 v) { return static_cast<float>(v); }
 
 template <class T>
 __device__ inline T from_float(float v);
@@ -25,6 +27,12 @@ __device__ inline __half from_float<__half>(float v) {
 template <>
 __device__ inline __nv_bfloat16 from_float<__nv_bfloat16>(float v) {
   return __float2bfloat16_rn(v);
+}
+template <>
+__device__ inline __nv_fp8_e4m3 from_float<__nv_fp8_e4m3>(float v) {
+  __nv_fp8_e4m3 out;
+  out.__x = __nv_cvt_float_to_fp8(v, __NV_SATFINITE, __NV_E4M3);
+  return out;
 }
 
 // Two elements as they lie in a word, the first in its lower half.
@@ -48,7 +56,7 @@ struct TypeTag {
   using type = T;
 };
 
-// Calls f(TypeTag<T>) with the device type of a dtype.
+// Calls f(TypeTag<T>) with the device type of a weights' dtype.
 template <class F>
 void with_type(DType dtype, F&& f) {
   switch (dtype) {
@@ -58,9 +66,14 @@ void with_type(DType dtype, F&& f) {
       return f(TypeTag<__half>{});
     case DType::bf16:
       return f(TypeTag<__nv_bfloat16>{});
-    case DType::f8:  // refused by require_support
+    case DType::f8:  // of the KV cache alone
       return;
   }
+}
+// The same with the KV cache's.
+template <class F>
+void with_kv_type(DType dtype, F&& f) {
+  dtype == DType::f8 ? f(TypeTag<__nv_fp8_e4m3>{}) : with_type(dtype, f);
 }
 // The same for activations, which are bf16 or f32.
 template <class F>

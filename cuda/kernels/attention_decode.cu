@@ -272,7 +272,7 @@ void attention_decode(CudaContext& context, const AttentionParameters& a, int32_
   require_contract(fits, "reserve() was not called for this many rows", site);
   const DecodeParameters p{a, single_rows, plan.splits, plan.head_groups, context.scratch.attention, context.scratch.arrivals};
   const dim3 grid(plan.splits, a.kv_heads * plan.head_groups, rows);
-  with_type(a.kv.dtype, [&](auto tag) {
+  with_kv_type(a.kv.dtype, [&](auto tag) {
     using KV = typename decltype(tag)::type;
     if (a.head_dim % 8 != 0) return launch_decode<KV, 2, 32, 4>(context, p, plan.block_heads, grid, site);
     if (a.head_dim <= 64) return launch_decode<KV, 8, 8, 1>(context, p, plan.block_heads, grid, site);

@@ -1,12 +1,13 @@
-// Attention of sequences with many rows on the tensor cores, for bfloat16 q, K and V: FlashAttention-2's blocking (Dao,
-// arXiv:2307.08691). Scores and sums are float32; the weights are rounded to bfloat16 for the product with V.
+// Attention of sequences with many rows on the tensor cores, for bfloat16 q, and K and V of bfloat16 or e4m3 (widened on their way into
+// shared memory): FlashAttention-2's blocking (Dao, arXiv:2307.08691). Scores and sums are float32; the weights are rounded to bfloat16 for
+// the product with V.
 //
 // Grid [tiles, H]; a tile is kRows query rows of one sequence (find_tile), longest contexts first. Sequences with a single row are
 // left to attention_decode.cu. A block walks the keys in blocks of kKeys that start at multiples of kKeys in the sequence, so that a
 // row's sums have the same order however the prompt was cut into steps.
 // Shared memory, bf16: Q [kRows][kDh], K and V [2 stages][kKeys][kDh], zero beyond Dh and beyond the last position; the 16-byte
 // pieces of a row are swizzled by the row's number, so that the eight rows of an ldmatrix lie in different banks. K and V of the next
-// block are copied (cp.async) while this one is multiplied.
+// block are copied (cp.async; e4m3 passes through registers) while this one is multiplied.
 // A warp owns 16 rows: m16n8k16 products with Q as A and K as B; the scores' accumulators are, rounded, the A of the product with V.
 // Preconditions: Dh a multiple of 8, at most 128.
 // Operations: 4 * kDh per visible (row, key) pair and head; K and V are read ceil(T / kRows) times per head, mostly from L2.
@@ -73,14 +74,29 @@ __device__ void copy_queries(const AttentionParameters& p, const Tile& tile, int
   }
 }
 
-template <int kDh>
+// 8 elements widened, or zeros.
+__device__ inline void copy_piece(void* to, const __nv_fp8_e4m3* from, bool valid) {
+  const uint2 narrow = valid ? *reinterpret_cast<const uint2*>(from) : make_uint2(0, 0);
+  unsigned wide[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const unsigned word = i < 2 ? narrow.x : narrow.y;
+    const __half2_raw pair = __nv_cvt_fp8x2_to_halfraw2(static_cast<__nv_fp8x2_storage_t>(word >> (i % 2 * 16)), __NV_E4M3);
+    const float2 both = __half22float2(__half2(pair));
+    wide[i] = pack(both.x, both.y);
+  }
+  *static_cast<uint4*>(to) = make_uint4(wide[0], wide[1], wide[2], wide[3]);
+}
+__device__ inline void copy_piece(void* to, const Bf16* from, bool valid) { copy_piece(to, static_cast<const void*>(from), valid); }
+
+template <class KV, int kDh>
 __device__ void copy_keys(const AttentionParameters& p, const int32_t* chunks, int first, int end, int kv_head, Bf16* k, Bf16* v) {
   for (int i = threadIdx.x; i < kKeys * kDh / kPiece; i += kThreads) {
     const int row = i / (kDh / kPiece), column = i % (kDh / kPiece), position = first + row;
     const bool valid = position < end && column * kPiece < p.head_dim;
     const KvPlace place = kv_place(p, chunks, valid ? position : end - 1);
     const int skip = valid ? column * kPiece : 0;
-    const Bf16* from = kv_row<Bf16>(p.kv, p.layer, place.chunk, kv_head, false, place.offset) + skip;
+    const KV* from = kv_row<KV>(p.kv, p.layer, place.chunk, kv_head, false, place.offset) + skip;
     copy_piece(piece<kDh>(k, row, column), from, valid);
     copy_piece(piece<kDh>(v, row, column), from + static_cast<int64_t>(p.kv.chunk_tokens) * p.kv.head_dim, valid);
   }
@@ -190,7 +206,7 @@ __device__ void store_rows(const AttentionParameters& p, const Tile& tile, int h
   }
 }
 
-template <int kDh>
+template <class KV, int kDh>
 __global__ void __launch_bounds__(kThreads) prefill_mma_kernel(AttentionParameters p) {
   extern __shared__ uint4 shared[];
   const Tile tile = find_tile<kRows>(p.in, gridDim.x - 1 - blockIdx.x);
@@ -204,13 +220,13 @@ __global__ void __launch_bounds__(kThreads) prefill_mma_kernel(AttentionParamete
   int base = first_visible(p, first_position) / kKeys * kKeys;
 
   copy_queries<kDh>(p, tile, head, q);
-  copy_keys<kDh>(p, chunks, base, end, kv_head, k, v);
+  copy_keys<KV, kDh>(p, chunks, base, end, kv_head, k, v);
   commit_copies();
   WarpRows<kDh> state;
   unsigned q_parts[kDh / 16][4];
   for (int stage = 0; base < end; base += kKeys, stage ^= 1) {
     if (base + kKeys < end) {
-      copy_keys<kDh>(p, chunks, base + kKeys, end, kv_head, k + (stage ^ 1) * kKeys * kDh, v + (stage ^ 1) * kKeys * kDh);
+      copy_keys<KV, kDh>(p, chunks, base + kKeys, end, kv_head, k + (stage ^ 1) * kKeys * kDh, v + (stage ^ 1) * kKeys * kDh);
       commit_copies();
       wait_copies<1>();
     } else {
@@ -229,21 +245,24 @@ __global__ void __launch_bounds__(kThreads) prefill_mma_kernel(AttentionParamete
   store_rows<kDh>(p, tile, head, state);
 }
 
-template <int kDh>
+template <class KV, int kDh>
 void launch_mma(CudaContext& context, const AttentionParameters& p, const CudaSite& site) {
   const size_t shared = static_cast<size_t>(kRows + 4 * kKeys) * kDh * sizeof(Bf16);
   const dim3 grid(context.capacity.tokens / kRows + context.capacity.sequences, p.heads);
-  launch(site, prefill_mma_kernel<kDh>, grid, dim3(kThreads), shared, context.stream, p);
+  launch(site, prefill_mma_kernel<KV, kDh>, grid, dim3(kThreads), shared, context.stream, p);
 }
 
 }  // namespace
 
 bool attention_mma_fits(const AttentionParameters& p) {
-  return p.activations == DType::bf16 && p.kv.dtype == DType::bf16 && p.head_dim % 8 == 0 && p.head_dim <= 128;
+  return p.activations == DType::bf16 && (p.kv.dtype == DType::bf16 || p.kv.dtype == DType::f8) && p.head_dim % 8 == 0 && p.head_dim <= 128;
 }
 
 void attention_mma(CudaContext& context, const AttentionParameters& p, const CudaSite& site) {
-  p.head_dim <= 64 ? launch_mma<64>(context, p, site) : launch_mma<128>(context, p, site);
+  if (p.kv.dtype == DType::f8)
+    p.head_dim <= 64 ? launch_mma<__nv_fp8_e4m3, 64>(context, p, site) : launch_mma<__nv_fp8_e4m3, 128>(context, p, site);
+  else
+    p.head_dim <= 64 ? launch_mma<Bf16, 64>(context, p, site) : launch_mma<Bf16, 128>(context, p, site);
 }
 
 }  // namespace bolide

@@ -152,7 +152,7 @@ void attention_prefill(CudaContext& context, const AttentionParameters& p, const
   const int width = (p.head_dim + 3) / 4 * 4, stride = width + 4;
   const size_t shared = (static_cast<size_t>(kRows + 2 * kKeys) * stride + kWarps * kWarpRows * kKeys) * sizeof(float);
   const dim3 grid(context.capacity.tokens / kRows + context.capacity.sequences, p.heads);
-  with_type(p.kv.dtype, [&](auto tag) {
+  with_kv_type(p.kv.dtype, [&](auto tag) {
     using KV = typename decltype(tag)::type;
     const auto kernel = width <= 64 ? prefill_kernel<KV, 2> : width <= 128 ? prefill_kernel<KV, 4> : prefill_kernel<KV, 8>;
     launch(site, kernel, grid, dim3(kThreads), shared, context.stream, p);

@@ -47,10 +47,11 @@ struct AttentionSetup {
   float scale() const { return 2.0f / std::sqrt(static_cast<float>(heads.head_dim)); }
 
   std::vector<float> run(Backend& on, const std::vector<TestSequence>& part, const std::vector<float>& queries, int32_t window,
-                         int32_t most_sequences = 0) const {
+                         int32_t most_sequences = 0, int32_t most_rows = 0) const {
     const TestStep step(on, part, chunk);
     StepCapacity capacity = step.capacity;
     capacity.sequences = std::max(capacity.sequences, most_sequences);
+    capacity.tokens = std::max(capacity.tokens, most_rows);
     on.reserve(capacity, {64, 64, 2, heads.heads, heads.kv_heads, heads.head_dim, 16});
     const Activations device_q(on, queries), out(on, queries.size());
     on.attention(
@@ -170,6 +171,55 @@ TEST_CASE("attention: a step that may hold as many sequences as rows") {
       CAPTURE(most_sequences);
       const std::vector<float> out = setup.run(backend, setup.sequences, setup.q, 0, most_sequences);
       CHECK(difference(out, setup.expected(0), heads.head_dim, attention_tolerance(setup)) == "");
+    }
+  });
+}
+
+namespace {
+
+// One row each, lengths around every edge: tiles of 64, parts of two tiles, chunks; and a few that bring more rows.
+const Layout kManyRows{{0, 1},   {62, 1},  {63, 1},  {64, 1},  {127, 1}, {128, 1}, {129, 1},  {40, 7},  {255, 1},
+                       {256, 1}, {257, 1}, {383, 1}, {511, 1}, {700, 1}, {0, 1},   {1500, 1}, {0, 20},  {15, 1},
+                       {16, 1},  {31, 1},  {32, 1},  {190, 1}, {191, 1}, {193, 1}, {320, 1},  {1023, 1}};
+// Sequences so few and so long that each is shared by many blocks, in parts of more tiles.
+const Layout kManyBlocks{{5000, 1}, {0, 9}, {2111, 1}, {1, 1}};
+
+}  // namespace
+
+TEST_CASE("attention: single rows of many sequences") {
+  for_each_backend("attention: many sequences", [&](Backend& backend) {
+    for (DType kv : {DType::bf16, DType::f8}) {
+      for (const Heads& heads : std::vector<Heads>{{4, 2, 128}, {8, 1, 128}, {3, 3, 64}, {14, 2, 64}, {3, 1, 128}}) {
+        check_attention(backend, heads, kManyRows, kv, 64, {0, 100});
+        check_attention(backend, heads, kManyBlocks, kv, 64, {0, 1030});
+      }
+      for (int32_t chunk_tokens : {8, 16, 32, 128, 256}) check_attention(backend, {4, 2, 128}, kManyRows, kv, chunk_tokens, {0, 65});
+      for (int32_t window : {1, 63, 64, 128, 1000}) check_attention(backend, {4, 2, 64}, kManyRows, kv, 16, {window});
+    }
+  });
+}
+
+TEST_CASE("attention: a single row's bits do not depend on the other sequences of the step") {
+  for_each_backend_and_target("attention: a row alone", [&](Backend& backend) {
+    for (DType kv : {DType::bf16, DType::f8}) {
+      for (const Layout& layout : {kManyRows, kManyBlocks}) {
+        const Heads heads{4, 2, 64};
+        if (!supported(backend, heads, kv)) continue;
+        const AttentionSetup setup(backend, heads, layout, kv, 16, 504);
+        const auto most_sequences = static_cast<int32_t>(setup.sequences.size());
+        const std::vector<float> whole = setup.run();
+        REQUIRE(setup.run() == whole);
+        size_t first = 0;
+        for (const TestSequence& s : setup.sequences) {
+          const auto at = whole.begin() + static_cast<std::ptrdiff_t>(first * setup.width());
+          if (s.rows == 1) {
+            INFO(dtype_name(kv) << " at position " << s.first_position);
+            const std::vector<float> alone = setup.run(backend, {s}, setup.queries(first, 1), 0, most_sequences, setup.rows());
+            CHECK(alone == std::vector<float>(at, at + static_cast<std::ptrdiff_t>(setup.width())));
+          }
+          first += static_cast<size_t>(s.rows);
+        }
+      }
     }
   });
 }

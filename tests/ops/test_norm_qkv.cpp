@@ -124,7 +124,6 @@ TEST_CASE("norm_qkv: q, and K and V as attention finds them; all weight and KV d
   for_each_backend("norm_qkv", [&](Backend& backend) {
     for (DType weights : {DType::f32, DType::f16, DType::bf16}) {
       for (DType kv : {DType::f32, DType::bf16, DType::f16, DType::f8}) {
-        if (kv == DType::f8 && !is_cpu(backend)) continue;  // refused there
         for (size_t i = 0; i < cases.size(); ++i) {
           INFO("case " << i << " weights " << dtype_name(weights) << " KV " << dtype_name(kv));
           check_norm_qkv(backend, cases[i], weights, kv, 600 + i);

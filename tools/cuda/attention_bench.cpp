@@ -1,7 +1,7 @@
-// Checks and measures the CUDA backend's prefill attention kernels by themselves, each way of cutting the work that the wgmma kernel
-// holds beside the others.
-// Usage: cuda_attention_bench [--check] [--time] [--runs N] [--kernel TEXT]
-// Without --check or --time both. --kernel: only kernels whose name holds the text (the check's reference kernel apart).
+// Checks and measures the CUDA backend's attention kernels by themselves: of prefill, each way of cutting the work that the wgmma kernel
+// holds beside the others; of decoding (--decode), the time of a launch over many sequences against the read bandwidth of the same run.
+// Usage: cuda_attention_bench [--check] [--time] [--decode] [--runs N] [--kernel TEXT]
+// Without --check, --time or --decode all of them. --kernel: only kernels whose name holds the text (the check's reference kernel apart).
 // The check compares sampled rows with double precision, all rows with the float32 kernel, and requires equal bits of a sequence alone,
 // in a batch and in pieces. Exits with 1 if anything differs.
 #include <cmath>
@@ -11,6 +11,7 @@
 
 #include "attention_problem.h"
 #include "core/error.h"
+#include "decode_timing.h"
 
 namespace bolide::attention_bench {
 namespace {
@@ -215,7 +216,7 @@ void measure(Device& device, const std::vector<Entry>& entries, int runs) {
 }
 
 int run(int argc, char** argv) {
-  bool check = false, time = false;
+  bool check = false, time = false, decode = false;
   int runs = 15;
   std::string filter;
   for (int i = 1; i < argc; ++i) {
@@ -224,16 +225,18 @@ int run(int argc, char** argv) {
       check = true;
     } else if (flag == "--time") {
       time = true;
+    } else if (flag == "--decode") {
+      decode = true;
     } else if (flag == "--runs" && i + 1 < argc && std::atoi(argv[i + 1]) > 0) {
       runs = std::atoi(argv[++i]);
     } else if (flag == "--kernel" && i + 1 < argc) {
       filter = argv[++i];
     } else {
-      throw UsageError(
-          fmt::format("unknown or incomplete flag {}; usage: cuda_attention_bench [--check] [--time] [--runs N] [--kernel TEXT]", flag));
+      throw UsageError(fmt::format(
+          "unknown or incomplete flag {}; usage: cuda_attention_bench [--check] [--time] [--decode] [--runs N] [--kernel TEXT]", flag));
     }
   }
-  if (!check && !time) check = time = true;
+  if (!check && !time && !decode) check = time = decode = true;
   Device device;
   const std::vector<Entry> entries = kernels(device, filter);
   Checker checker(device);
@@ -242,6 +245,7 @@ int run(int argc, char** argv) {
     fmt::print("{} mismatches\n", checker.failures());
   }
   if (time) measure(device, entries, runs);
+  if (decode) measure_decode(device, filter, runs);
   return checker.failures() == 0 ? 0 : 1;
 }
 

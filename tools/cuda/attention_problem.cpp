@@ -74,23 +74,32 @@ uint16_t Problem::element(Kind kind, int32_t sequence, int32_t position, int32_t
   return f32_to_bf16((static_cast<float>(bits) / static_cast<float>(1 << 23) - 1.0f) * 1.7320508f);
 }
 
-Problem::Problem(const Heads& h, int32_t chunk_tokens, const std::vector<int32_t>& sequence_lengths)
-    : heads(h), chunk(chunk_tokens), lengths(sequence_lengths) {
+int32_t Problem::deal_chunks() {
   int32_t needed = 3;  // some that nobody uses
   for (int32_t length : lengths) needed += (length + chunk - 1) / chunk;
-  cache = std::make_unique<CudaKvCache>(KvCacheSpec{kLayers, h.kv_heads, h.head_dim, chunk, needed, DType::bf16}, 0);
   std::vector<int32_t> free(static_cast<size_t>(needed));
   std::iota(free.begin(), free.end(), 0);
   for (size_t i = free.size() - 1; i > 0; --i) std::swap(free[i], free[mix(i) % (i + 1)]);
+  for (int32_t length : lengths) {
+    const auto count = static_cast<std::ptrdiff_t>((length + chunk - 1) / chunk);
+    chunks.emplace_back(free.end() - count, free.end());
+    free.erase(free.end() - count, free.end());
+  }
+  return needed;
+}
+
+Problem::Problem(const Heads& h, int32_t chunk_tokens, const std::vector<int32_t>& sequence_lengths)
+    : heads(h), chunk(chunk_tokens), lengths(sequence_lengths) {
+  const int32_t needed = deal_chunks();
+  cache = std::make_unique<CudaKvCache>(KvCacheSpec{kLayers, h.kv_heads, h.head_dim, chunk, needed, DType::bf16}, 0);
 
   const auto dh = static_cast<size_t>(h.head_dim), block = static_cast<size_t>(chunk) * dh;
   std::vector<uint16_t> image(static_cast<size_t>(needed * h.kv_heads) * 2 * block, 0xffff);
   for (size_t s = 0; s < lengths.size(); ++s) {
-    chunks.emplace_back();
     for (int32_t position = 0; position < lengths[s]; ++position) {
-      if (position % chunk == 0) chunks[s].push_back(free.back()), free.pop_back();
+      const auto id = static_cast<size_t>(chunks[s][static_cast<size_t>(position / chunk)]);
       for (int32_t head = 0; head < h.kv_heads; ++head) {
-        uint16_t* k = image.data() + (static_cast<size_t>(chunks[s].back()) * h.kv_heads + head) * 2 * block + position % chunk * dh;
+        uint16_t* k = image.data() + (id * h.kv_heads + head) * 2 * block + position % chunk * dh;
         for (int32_t i = 0; i < h.head_dim; ++i) {
           k[i] = element(key, static_cast<int32_t>(s), position, head, i);
           k[block + i] = element(value, static_cast<int32_t>(s), position, head, i);
@@ -103,6 +112,19 @@ Problem::Problem(const Heads& h, int32_t chunk_tokens, const std::vector<int32_t
   check_cuda(cudaMemset(view.data, 0xff, kLayers * layer_bytes), "memset", kSite);
   check_cuda(cudaMemcpy(static_cast<std::byte*>(view.data) + kLayer * layer_bytes, image.data(), layer_bytes, cudaMemcpyHostToDevice),
              "upload", kSite);
+}
+
+Problem::Problem(const Heads& h, int32_t chunk_tokens, const std::vector<int32_t>& sequence_lengths, int32_t layers, DType dtype)
+    : heads(h), chunk(chunk_tokens), lengths(sequence_lengths) {
+  cache = std::make_unique<CudaKvCache>(KvCacheSpec{layers, h.kv_heads, h.head_dim, chunk, deal_chunks(), dtype}, 0);
+  constexpr size_t kNoise = size_t{1} << 22;
+  std::vector<uint64_t> noise(kNoise / sizeof(uint64_t));
+  // Neither format has an infinity or a NaN without this bit of its exponent.
+  for (size_t i = 0; i < noise.size(); ++i) noise[i] = mix(i) & (dtype == DType::f8 ? 0xbfbfbfbfbfbfbfbfu : 0xbfffbfffbfffbfffu);
+  const size_t bytes = cache->spec().bytes();
+  auto* data = static_cast<std::byte*>(cache->view().data);
+  for (size_t at = 0; at < bytes; at += kNoise)
+    check_cuda(cudaMemcpy(data + at, noise.data(), std::min(kNoise, bytes - at), cudaMemcpyHostToDevice), "upload", kSite);
 }
 
 float Problem::scale() const { return 2.0f / std::sqrt(static_cast<float>(heads.head_dim)); }
@@ -194,27 +216,46 @@ std::vector<uint16_t> Step::run(const Kernel& kernel) {
   return out_->get();
 }
 
-double Step::time(const Kernel& kernel, int runs) {
-  constexpr int kLaunches = 5;
+double Step::median_seconds(int runs, int launches, const std::function<void(int)>& launch) {
   device_.reserve(capacity_, problem_.heads);
-  const AttentionParameters p = parameters();
   cudaEvent_t begin = nullptr, end = nullptr;
   check_cuda(cudaEventCreate(&begin), "event", kSite);
   check_cuda(cudaEventCreate(&end), "event", kSite);
   std::vector<double> seconds;
   for (int run = -2; run < runs; ++run) {
     check_cuda(cudaEventRecord(begin, device_.context.stream), "event", kSite);
-    for (int i = 0; i < kLaunches; ++i) kernel(device_.context, p, kSite);
+    for (int i = 0; i < launches; ++i) launch(i);
     check_cuda(cudaEventRecord(end, device_.context.stream), "event", kSite);
     device_.sync();
     float milliseconds = 0.0f;
     check_cuda(cudaEventElapsedTime(&milliseconds, begin, end), "event", kSite);
-    if (run >= 0) seconds.push_back(static_cast<double>(milliseconds) * 1e-3 / kLaunches);
+    if (run >= 0) seconds.push_back(static_cast<double>(milliseconds) * 1e-3 / launches);
   }
   cudaEventDestroy(begin);
   cudaEventDestroy(end);
   std::nth_element(seconds.begin(), seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2), seconds.end());
   return seconds[seconds.size() / 2];
+}
+
+double Step::time(const Kernel& kernel, int runs) {
+  constexpr int kLaunches = 5;
+  const AttentionParameters p = parameters();
+  return median_seconds(runs, kLaunches, [&](int) { kernel(device_.context, p, kSite); });
+}
+
+double Step::time_layers(const Kernel& kernel, int runs) {
+  AttentionParameters p = parameters();
+  return median_seconds(runs, problem_.cache->spec().layers, [&](int layer) {
+    p.layer = layer;
+    kernel(device_.context, p, kSite);
+  });
+}
+
+double Step::kv_bytes() const {
+  double positions = 0.0;
+  for (const Span& span : spans) positions += window > 0 ? std::min(span.first + span.rows, window) : span.first + span.rows;
+  return positions * 2.0 * problem_.heads.kv_heads * problem_.heads.head_dim *
+         static_cast<double>(dtype_size(problem_.cache->spec().dtype));
 }
 
 double Step::operations() const {

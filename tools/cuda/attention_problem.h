@@ -61,6 +61,8 @@ class Array {
 class Problem {
  public:
   Problem(const Heads& heads, int32_t chunk_tokens, const std::vector<int32_t>& lengths);
+  // The same sequences in `layers` layers of noise, for timing alone.
+  Problem(const Heads& heads, int32_t chunk_tokens, const std::vector<int32_t>& lengths, int32_t layers, DType dtype);
   // A query's or key's or value's element.
   enum Kind : uint32_t { query, key, value };
   static uint16_t element(Kind kind, int32_t sequence, int32_t position, int32_t head, int32_t column);
@@ -74,6 +76,10 @@ class Problem {
   const std::vector<int32_t> lengths;
   std::vector<std::vector<int32_t>> chunks;
   std::unique_ptr<CudaKvCache> cache;
+
+ private:
+  // Deals chunks to the sequences, in scattered order; returns how many there are.
+  int32_t deal_chunks();
 };
 
 // Rows [first, first + rows) of a sequence, which then has first + rows tokens.
@@ -88,10 +94,15 @@ class Step {
  public:
   Step(Device& device, const Problem& problem, const std::vector<Span>& spans, int32_t window);
   AttentionParameters parameters();
+  const StepCapacity& capacity() const { return capacity_; }
   // bfloat16 [T, H, Dh]; rows that the kernel leaves alone are NaN.
   std::vector<uint16_t> run(const Kernel& kernel);
   // Seconds per launch, median of `runs` groups of launches.
   double time(const Kernel& kernel, int runs);
+  // The same with a launch for each layer of the cache in turn, so that L2 holds nothing of what a launch reads.
+  double time_layers(const Kernel& kernel, int runs);
+  // K and V that the rows see, read once.
+  double kv_bytes() const;
   // Visible (row, key) pairs of rows that many-row kernels take, times 4 Dh H.
   double operations() const;
 
@@ -100,6 +111,8 @@ class Step {
   int32_t tokens = 0;
 
  private:
+  double median_seconds(int runs, int launches, const std::function<void(int)>& launch);
+
   Device& device_;
   const Problem& problem_;
   std::vector<std::unique_ptr<Array<int32_t>>> inputs_;

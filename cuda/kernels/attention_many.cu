@@ -1,0 +1,385 @@
+// Attention of single rows of many sequences on Hopper: the decode path of steps with more rows than the fused kernels take. Bound by
+// reading K and V once: out[t, h] = softmax(scale * q[t, h] . K) V for rows that are their sequence's only one in the step.
+//
+// One block a multiprocessor. The line of all tiles of K and V (device/kv_tiles.cuh) is cut into a share for each block, by every block for
+// itself from the step's lengths. Of a block's warps one is the producer: bulk copies bring a tile's K and V, and its q, into a ring of
+// stages. Each stage has a warp that takes whole tiles (device/tile_attention.cuh) and leaves (m, l, o) of them in shared memory.
+// The last warp, the merger, adds tiles up to parts and parts to the unit's result, always in their order, and stores it. The parts of a
+// unit that is cut between blocks go to scratch; the block that is the last to count its parts in `arrivals` adds them in their order and
+// sets the counter back to zero. So a row's bits depend on its own sequence alone.
+// K and V of earlier steps and the step's inputs are read before the kernels in front have ended (device/dependent.cuh); the tile that
+// holds the row's own position, and q, are not.
+//
+// Layouts: q, out [T, H, Dh] bf16; K, V as kv_cache.h says, bf16 or e4m3. Scratch: parts [blocks][kMaxParts] of o [group][Dh], then
+// (m, l) [group]. Shared memory: Shared below.
+// Preconditions: Dh 64 or 128; C a power of two of at least 16; H / Hkv <= 8; compute capability 9.0.
+// Bytes moved: per row 2 * n * Hkv * Dh * size(KV), + 2 Dh (H / Hkv) for each tile from L2, + the scratch of at most one unit a block.
+#include <cuda_bf16.h>
+#include <cuda_fp8.h>
+
+#include <algorithm>
+
+#include "cuda/attention.h"
+#include "cuda/device/dependent.cuh"
+#include "cuda/device/kv.cuh"
+#include "cuda/device/kv_tiles.cuh"
+#include "cuda/device/launch.h"
+#include "cuda/device/pipeline.cuh"
+#include "cuda/device/tile_attention.cuh"
+
+namespace bolide {
+int attention_many_stage_limit = 16;  // TUNING
+namespace {
+
+using bf16 = __nv_bfloat16;
+
+constexpr int kMaxStages = 10, kMaxWarps = kMaxStages + 2;
+constexpr size_t kSharedLimit = 227 * 1024;
+// Of a kernel with tiles of this size: what fits into shared memory at most, and so the registers a thread may use.
+constexpr int max_threads(int tile_bytes) {
+  const int stages = static_cast<int>(kSharedLimit) / (2 * tile_bytes);
+  return ((stages < kMaxStages ? stages : kMaxStages) + 2) * 32;
+}
+constexpr int kMaxSequences = 4096;  // so that the table of tiles leaves room for the ring
+
+// Floats of a part's record: o [group][Dh], (m, l) [group].
+__host__ __device__ constexpr int record_floats(int group, int head_dim) { return (group * (head_dim + 2) + 3) / 4 * 4; }
+
+struct ManyParameters {
+  AttentionParameters a;
+  int32_t group;
+  int32_t stages;  // of the ring, and warps that work on them
+  int32_t sequence_capacity;
+  float* parts;
+  int32_t* arrivals;
+  DeviceFault* fault;
+};
+
+// stages [stages] of K, V and q; a record for each; before [S + 1] of TileLine; visible positions of a stage's tile; barriers.
+struct Shared {
+  unsigned char* tiles;
+  float* records;
+  int* before;
+  int2* visible;
+  uint64_t *full, *empty, *record_full, *record_empty;
+  int stage_bytes, record;
+  size_t bytes;
+  __host__ __device__ Shared(unsigned char* base, const ManyParameters& p, int tile_bytes) {
+    stage_bytes = 2 * tile_bytes + p.group * p.a.head_dim * 2;
+    record = record_floats(p.group, p.a.head_dim);
+    tiles = base;
+    records = reinterpret_cast<float*>(tiles + p.stages * stage_bytes);
+    full = reinterpret_cast<uint64_t*>(records + p.stages * record);
+    empty = full + kMaxStages;
+    record_full = empty + kMaxStages;
+    record_empty = record_full + kMaxStages;
+    visible = reinterpret_cast<int2*>(record_empty + kMaxStages);
+    before = reinterpret_cast<int*>(visible + kMaxStages);
+    bytes = static_cast<size_t>(reinterpret_cast<unsigned char*>(before + p.sequence_capacity + 1) - base);
+  }
+  __device__ unsigned char* stage(int i) const { return tiles + i * stage_bytes; }
+  __device__ float2* ml(int stage, int group, int head_dim) const {
+    return reinterpret_cast<float2*>(records + stage * record + group * head_dim);
+  }
+};
+
+// A running sum of softmax parts: the lane's vectors of 4 elements, o [group][Dh] dealt to the lanes in turn.
+template <int kDh>
+struct PartSum {
+  static constexpr int kVectors = kMaxGroup * kDh / 128;
+  float2 ml[kVectors];
+  float4 o[kVectors];
+
+  __device__ static int head(int i) { return (i * 32 + static_cast<int>(threadIdx.x & 31)) / (kDh / 4); }
+  __device__ void clear() {
+#pragma unroll
+    for (int i = 0; i < kVectors; ++i) ml[i] = make_float2(-INFINITY, 0.0f), o[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+  }
+  // Adds a later part. The operations are spelled out, so that every place that adds parts gives the same bits.
+  __device__ void add(int i, float2 part_ml, float4 part) {
+    const float top = fmaxf(ml[i].x, part_ml.x);
+    const float mine = ml[i].x == -INFINITY ? 0.0f : exp2_fast(__fsub_rn(ml[i].x, top));
+    const float its = part_ml.x == -INFINITY ? 0.0f : exp2_fast(__fsub_rn(part_ml.x, top));
+    const auto sum = [&](float a, float b) { return __fmaf_rn(a, mine, __fmul_rn(b, its)); };
+    ml[i] = make_float2(top, sum(ml[i].y, part_ml.y));
+    o[i] = make_float4(sum(o[i].x, part.x), sum(o[i].y, part.y), sum(o[i].z, part.z), sum(o[i].w, part.w));
+  }
+};
+
+template <class KV, int kDh>
+struct ManyBlock {
+  using Worker = TileAttention<KV, kDh>;
+  using Sum = PartSum<kDh>;
+
+  const ManyParameters& p;
+  const AttentionParameters& a = p.a;
+  const Shared shared;
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+  TileLine line{};
+  int first = 0, end = 0;  // the block's share of the line
+
+  __device__ ManyBlock(const ManyParameters& parameters, unsigned char* base) : p(parameters), shared(base, parameters, Worker::kBytes) {}
+
+  __device__ void run() {
+    __shared__ int warp_sums[kMaxWarps];
+    let_next_start();
+    if (threadIdx.x == 0) {
+      for (int i = 0; i < p.stages; ++i) {
+        init_barrier(shared.full[i], 1), init_barrier(shared.empty[i], 1);
+        init_barrier(shared.record_full[i], 1), init_barrier(shared.record_empty[i], 1);
+      }
+      publish_barriers();
+    }
+    line = lay_out_tiles(a, shared.before, warp_sums);
+    const int cut = line.cut(blockIdx.x + (lane & 1), gridDim.x);
+    first = __shfl_sync(kAllLanes, cut, 0);
+    end = __shfl_sync(kAllLanes, cut, 1);
+    if (warp < p.stages)
+      work();
+    else if (warp == p.stages)
+      produce();
+    else
+      merge();
+  }
+
+  // ---- The producer.
+
+  // A tile as the producer needs it; each lane describes one of 32.
+  struct Copy {
+    int row, kv_head, low, high, offset;  // visible positions [low, high) of the tile; offset: of the tile in its chunk
+    int chunks[kTileTokens / 16];         // of the tile
+    bool newest;                          // holds the row's own position
+  };
+
+  __device__ Copy describe(int at) const {
+    Copy c{};
+    if (at >= end) return c;
+    const TilePlace place = line.find(at);
+    const VisibleRange range = visible_range(a, place.sequence);
+    const int base = (range.first_tile() + place.tile) * kTileTokens, table = a.in.chunk_offsets[place.sequence];
+    c.row = a.in.query_offsets[place.sequence];
+    c.kv_head = place.kv_head;
+    c.low = max(range.begin - base, 0);
+    c.high = min(range.end - base, kTileTokens);
+    c.newest = base + c.high == range.end;
+    c.offset = base & (a.kv.chunk_tokens - 1);
+#pragma unroll
+    for (int i = 0; i < kTileTokens / 16; ++i) {
+      const int position = base + (i << a.chunk_shift);
+      c.chunks[i] = (i << a.chunk_shift) < kTileTokens && position < range.end ? a.in.chunk_ids[table + (position >> a.chunk_shift)] : 0;
+    }
+    return c;
+  }
+
+  // Asks for K and V of the tile that lane `source` has described, and announces q's bytes too.
+  __device__ void copy_tile(const Copy& mine, int source, int stage) const {
+    const int low = __shfl_sync(kAllLanes, mine.low, source), high = __shfl_sync(kAllLanes, mine.high, source);
+    const int offset = __shfl_sync(kAllLanes, mine.offset, source), kv_head = __shfl_sync(kAllLanes, mine.kv_head, source);
+    const int part = lane >> 1, is_v = lane & 1, part_tokens = min(a.kv.chunk_tokens, kTileTokens);
+    int chunk = 0;
+#pragma unroll
+    for (int i = 0; i < kTileTokens / 16; ++i) {
+      const int id = __shfl_sync(kAllLanes, mine.chunks[i], source);
+      if (i == part) chunk = id;
+    }
+    if (lane == 0) {
+      shared.visible[stage] = make_int2(low, high);
+      arrive_expecting(shared.full[stage], (high - low) * 2 * Worker::kRowBytes + p.group * kDh * 2);
+    }
+    __syncwarp();
+    const int from = max(low, part * part_tokens), past = min(high, (part + 1) * part_tokens);
+    if (part * part_tokens >= kTileTokens || from >= past) return;
+    copy_bytes(shared.stage(stage) + is_v * Worker::kBytes + from * Worker::kRowBytes,
+               kv_row<KV>(a.kv, a.layer, chunk, kv_head, is_v, offset + from - part * part_tokens), (past - from) * Worker::kRowBytes,
+               shared.full[stage]);
+  }
+  __device__ void copy_q(const Copy& tile, int stage) const {
+    const int64_t head = static_cast<int64_t>(tile.row) * a.heads + tile.kv_head * p.group;
+    copy_bytes(shared.stage(stage) + 2 * Worker::kBytes, static_cast<const bf16*>(a.q) + head * kDh, p.group * kDh * 2, shared.full[stage]);
+  }
+
+  __device__ void produce() const {
+    int stage = 0, early = 0;  // early: tiles asked for before the kernels in front have ended
+    uint32_t parity = 1;
+    bool waited = false;
+    const auto wait_in_front = [&](const Copy& mine) {
+      wait_for_previous();
+      waited = true;
+      if (lane < early) copy_q(mine, lane);
+    };
+    for (int base = first; base < end; base += 32) {
+      const Copy mine = describe(base + lane);
+      for (int i = 0; i < min(32, end - base); ++i) {
+        if (!waited && (i == p.stages || __shfl_sync(kAllLanes, mine.newest, i))) wait_in_front(mine);
+        wait(shared.empty[stage], parity, p.fault);
+        copy_tile(mine, i, stage);
+        if (!waited)
+          ++early;
+        else if (lane == i)
+          copy_q(mine, stage);
+        __syncwarp();
+        if (++stage == p.stages) stage = 0, parity ^= 1;
+      }
+      if (!waited) wait_in_front(mine);
+    }
+    if (!waited) wait_for_previous();
+  }
+
+  // ---- The workers.
+
+  __device__ void work() {
+    Worker worker;
+    uint32_t parity = 0;
+    for (int at = first + warp; at < end; at += p.stages) {
+      wait(shared.full[warp], parity, p.fault);
+      const int2 visible = shared.visible[warp];
+      worker.run(shared.stage(warp), p.group, visible.x, visible.y, a.scale_log2);
+      __syncwarp();
+      if (lane == 0) arrive(shared.empty[warp]);
+      wait(shared.record_empty[warp], parity ^ 1, p.fault);
+      worker.store(shared.records + warp * shared.record, shared.ml(warp, p.group, kDh), p.group);
+      __syncwarp();
+      if (lane == 0) arrive(shared.record_full[warp]);
+      parity ^= 1;
+    }
+  }
+
+  // ---- The merger.
+
+  __device__ int vectors() const { return (p.group * kDh / 4 - lane + 31) / 32; }  // of the lane
+
+  // Adds the tile of the line at `at`.
+  __device__ void add_tile(Sum& sum, int at) const {
+    const int stage = (at - first) % p.stages;
+    wait(shared.record_full[stage], ((at - first) / p.stages) & 1, p.fault);
+    const float2* ml = shared.ml(stage, p.group, kDh);
+    const float4* o = reinterpret_cast<const float4*>(shared.records + stage * shared.record);
+#pragma unroll
+    for (int i = 0; i < Sum::kVectors; ++i) {
+      if (i < vectors()) sum.add(i, ml[Sum::head(i)], o[i * 32 + lane]);
+    }
+    __syncwarp();
+    if (lane == 0) arrive(shared.record_empty[stage]);
+  }
+  __device__ void store_part(const Sum& part, float* to) const {
+    float2* ml = reinterpret_cast<float2*>(to + p.group * kDh);
+#pragma unroll
+    for (int i = 0; i < Sum::kVectors; ++i) {
+      if (i >= vectors()) continue;
+      reinterpret_cast<float4*>(to)[i * 32 + lane] = part.o[i];
+      if ((i * 32 + lane) % (kDh / 4) == 0) ml[Sum::head(i)] = part.ml[i];
+    }
+  }
+  __device__ void add_parts(Sum& sum, const float* parts, int count) const {
+#pragma unroll 4
+    for (int part = 0; part < count; ++part) {
+      const float* from = parts + part * shared.record;
+      const float2* ml = reinterpret_cast<const float2*>(from + p.group * kDh);
+#pragma unroll
+      for (int i = 0; i < Sum::kVectors; ++i) {
+        if (i < vectors()) sum.add(i, __ldcg(ml + Sum::head(i)), __ldcg(reinterpret_cast<const float4*>(from) + i * 32 + lane));
+      }
+    }
+  }
+  __device__ void store_row(const Sum& sum, const TilePlace& unit) const {
+    const int64_t head = static_cast<int64_t>(a.in.query_offsets[unit.sequence]) * a.heads + unit.kv_head * p.group;
+    uint2* to = reinterpret_cast<uint2*>(static_cast<bf16*>(a.out) + head * kDh);
+#pragma unroll
+    for (int i = 0; i < Sum::kVectors; ++i) {
+      if (i >= vectors()) continue;
+      const float inverse = 1.0f / sum.ml[i].y;
+      to[i * 32 + lane] =
+          make_uint2(pack_bf16(sum.o[i].x * inverse, sum.o[i].y * inverse), pack_bf16(sum.o[i].z * inverse, sum.o[i].w * inverse));
+    }
+  }
+
+  __device__ void merge() const {
+    for (int at = first; at < end;) {
+      const TilePlace unit = line.find(at);
+      const int past = min(unit.tiles, end - unit.begin), part = part_tiles(unit.tiles);  // past: of the unit's tiles in this block
+      const bool cut = unit.tile > 0 || past < unit.tiles;
+      float* parts = cut ? p.parts + static_cast<int64_t>(line.cut_unit(unit, gridDim.x)) * kMaxParts * shared.record : nullptr;
+      Sum all, sum;
+      all.clear();
+      for (int tile = unit.tile; tile < past;) {
+        const int index = tile / part;
+        sum.clear();
+        for (const int part_end = min(tile + part, past); tile < part_end; ++tile) add_tile(sum, unit.begin + tile);
+        if (cut) {
+          store_part(sum, parts + index * shared.record);
+        } else {
+#pragma unroll
+          for (int i = 0; i < Sum::kVectors; ++i) all.add(i, sum.ml[i], sum.o[i]);
+        }
+      }
+      if (!cut || gather(all, unit, past, part, parts)) store_row(all, unit);
+      at = unit.begin + past;
+    }
+  }
+  // Counts the block's parts of a cut unit; the last block adds all of them and returns true.
+  __device__ bool gather(Sum& all, const TilePlace& unit, int past, int part, const float* parts) const {
+    const auto parts_before = [part](int tile) { return (tile + part - 1) / part; };
+    const int count = parts_before(unit.tiles), mine = parts_before(past) - unit.tile / part;
+    int32_t* arrivals = p.arrivals + line.cut_unit(unit, gridDim.x);
+    __threadfence();
+    __syncwarp();
+    int seen = 0;
+    if (lane == 0) seen = atomicAdd(arrivals, mine);
+    if (__shfl_sync(kAllLanes, seen, 0) + mine != count) return false;
+    __threadfence();
+    if (lane == 0) *arrivals = 0;
+    add_parts(all, parts, count);
+    return true;
+  }
+};
+
+template <class KV, int kDh>
+__global__ void __launch_bounds__(max_threads(TileAttention<KV, kDh>::kBytes), 1)
+    attention_many_kernel(const __grid_constant__ ManyParameters p) {
+#if __CUDA_ARCH__ >= 900
+  extern __shared__ __align__(128) unsigned char base[];
+  ManyBlock<KV, kDh>(p, base).run();
+#endif
+}
+
+template <class KV, int kDh>
+void launch_many(CudaContext& context, ManyParameters& p, const CudaSite& site) {
+  constexpr int kTileBytes = TileAttention<KV, kDh>::kBytes;
+  p.stages = 0;
+  const Shared fixed(nullptr, p, kTileBytes);
+  constexpr size_t kStatic = 1024;  // warp_sums, and what the system keeps of a block's shared memory
+  const size_t stage_bytes = static_cast<size_t>(fixed.stage_bytes) + static_cast<size_t>(fixed.record) * sizeof(float);
+  p.stages = static_cast<int32_t>((kSharedLimit - kStatic - fixed.bytes) / stage_bytes);
+  p.stages = std::min({p.stages, kMaxStages, attention_many_stage_limit});
+  const LaunchOptions options{context.dependent_launch};
+  launch_with(options, site, attention_many_kernel<KV, kDh>, dim3(context.multiprocessors), dim3((p.stages + 2) * 32),
+              Shared(nullptr, p, kTileBytes).bytes, context.stream, p);
+}
+
+}  // namespace
+
+bool attention_many_fits(const CudaContext& context, const AttentionParameters& a) {
+  return context.dependent_launch && context.capacity.sequences <= kMaxSequences && a.activations == DType::bf16 &&
+         (a.kv.dtype == DType::bf16 || a.kv.dtype == DType::f8) && (a.head_dim == 64 || a.head_dim == 128) && a.chunk_shift >= 4 &&
+         a.heads / a.kv_heads <= kMaxGroup;
+}
+
+size_t attention_many_scratch(int multiprocessors, int32_t heads, int32_t kv_heads, int32_t head_dim) {
+  const int group = heads / kv_heads;
+  if (group > kMaxGroup || (head_dim != 64 && head_dim != 128)) return 0;
+  return static_cast<size_t>(multiprocessors) * kMaxParts * static_cast<size_t>(record_floats(group, head_dim)) * sizeof(float);
+}
+
+void attention_many(CudaContext& context, const AttentionParameters& a, const CudaSite& site) {
+  const size_t bytes = attention_many_scratch(context.multiprocessors, a.heads, a.kv_heads, a.head_dim);
+  require_contract(bytes <= context.scratch.attention_bytes, "reserve() was not called for this shape", site);
+  ManyParameters p{
+      a, a.heads / a.kv_heads, 0, context.capacity.sequences, context.scratch.attention, context.scratch.arrivals, context.fault};
+  const bool wide = a.kv.dtype == DType::bf16;
+  if (a.head_dim == 128)
+    wide ? launch_many<bf16, 128>(context, p, site) : launch_many<__nv_fp8_e4m3, 128>(context, p, site);
+  else
+    wide ? launch_many<bf16, 64>(context, p, site) : launch_many<__nv_fp8_e4m3, 64>(context, p, site);
+}
+
+}  // namespace bolide
