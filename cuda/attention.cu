@@ -105,13 +105,13 @@ void cuda_attention(CudaContext& context, const AttentionArgs& args, const QkvPr
     attend_rows(context, p, context.capacity.tokens, false, {fresh, context.fault}, site);
   } else {
     require_contract(fresh.product == nullptr, "more rows than the fused kernel takes", site);
-    if (attention_many_fits(context, p))
-      attention_many(context, p, site);
-    else
-      attend_rows(context, p, context.capacity.sequences, true, {}, site);
     // Also where a step may hold as many sequences as rows: one of them can still bring several rows.
-    if (attention_wgmma_fits(context, p)) return attention_wgmma(context, p, site);
-    attention_mma_fits(p) ? attention_mma(context, p, site) : attention_prefill(context, p, site);
+    if (attention_wgmma_fits(context, p))
+      attention_wgmma(context, p, site);
+    else
+      attention_mma_fits(p) ? attention_mma(context, p, site) : attention_prefill(context, p, site);
+    if (attention_many_fits(context, p)) return attention_many(context, p, site);
+    attend_rows(context, p, context.capacity.sequences, true, {}, site);
   }
 }
 

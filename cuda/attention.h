@@ -36,6 +36,19 @@ struct Tile {
   int sequence, first_row, rows;  // rows == 0: no such tile
 };
 
+// How many tiles of kRows rows find_tile() knows. Called by whole warps; every lane gets the result.
+template <int kRows>
+__device__ int count_tiles(const StepInputs& in) {
+  int tiles = 0;
+  for (int s = threadIdx.x & 31; s < in.counts->sequences; s += 32) {
+    const int rows = in.query_offsets[s + 1] - in.query_offsets[s];
+    tiles += rows > 1 ? (rows + kRows - 1) / kRows : 0;
+  }
+#pragma unroll
+  for (int offset = 16; offset > 0; offset >>= 1) tiles += __shfl_xor_sync(0xffffffffu, tiles, offset);
+  return tiles;
+}
+
 // Tiles of kRows rows are dealt to the sequences with at least two rows, in order. Called by whole warps; every lane gets the result.
 template <int kRows>
 __device__ Tile find_tile(const StepInputs& in, int index) {

@@ -7,10 +7,9 @@
 // Log-probabilities are those of the unmodified logits, their sum taken in double precision.
 // A row with a NaN or without a finite maximum is reported as a fault, its id is -1.
 // u has 23 bits, so the Gumbel term lies in [-2.812, 16.636]: what is more than kReach below the best cannot win and draws nothing.
-// A cluster of 8 blocks of 1,024 threads shares out a row to find its best id, and to draw where nothing modifies or filters the logits.
-// The rest is the first block's, in passes over the row: one for log-probabilities, two for a draw, four for each of top-k, top-p and
-// top-N.
-// Bytes moved: V * 4 a pass, from the L2 cache after the first.
+// A cluster of up to 8 blocks of 1,024 threads shares out a row to find its best id, and to draw where nothing modifies or filters the
+// logits. The rest is the first block's, in passes over the row: one for log-probabilities, two for a draw, four for each of top-k, top-p
+// and top-N. Bytes moved: V * 4 a pass, from the L2 cache after the first.
 #include "core/philox.h"
 #include "cuda/context.h"
 #include "cuda/device/cluster.cuh"
@@ -310,7 +309,8 @@ __device__ int choose(const Row& r, const StepInputs& in, int row, int allowed, 
   return draw(r, filter(r, top, s), top);
 }
 
-__global__ void __launch_bounds__(kThreads) sample_kernel(SampleArgs a, StepInputs in, float* scratch, const int32_t* drawn, DeviceFault* fault) {
+__global__ void __launch_bounds__(kThreads)
+    sample_kernel(SampleArgs a, StepInputs in, float* scratch, const int32_t* drawn, DeviceFault* fault) {
   extern __shared__ unsigned char shared[];
   SelectShared& s = *reinterpret_cast<SelectShared*>(shared);
   const int row = blockIdx.y, part = blockIdx.x, parts = gridDim.x;
@@ -357,7 +357,9 @@ void cuda_sample(CudaContext& context, const SampleArgs& args, const int32_t* dr
   if (context.capacity.logit_rows == 0) return;
   const size_t needed = static_cast<size_t>(context.capacity.logit_rows) * args.vocab * sizeof(float);
   require_contract(needed <= context.scratch.sampling_bytes, "reserve() was not called for this many rows", site);
-  const int cluster = context.dependent_launch ? kMaxCluster : 1;
+  // As many blocks a row as keep the device busy: more only wait for each other.
+  int cluster = context.dependent_launch ? kMaxCluster : 1;
+  while (cluster > 1 && cluster * context.capacity.logit_rows > 2 * context.multiprocessors) cluster /= 2;
   launch_with({context.dependent_launch, cluster}, site, sample_kernel, dim3(cluster, context.capacity.logit_rows), dim3(kThreads),
               sizeof(SelectShared), context.stream, args, *args.in, context.scratch.sampling, drawn, context.fault);
 }

@@ -48,9 +48,22 @@ struct TileLine {
     return {low, kv_head, at - begin, tiles, begin};
   }
 
+  // The first tile of the unit behind, which there must be.
+  __device__ TilePlace next(const TilePlace& unit) const {
+    TilePlace place{unit.sequence, unit.kv_head + 1, 0, unit.tiles, unit.begin + unit.tiles};
+    if (place.kv_head == kv_heads) {
+      place.kv_head = 0;
+      do {
+        ++place.sequence;
+        place.tiles = before[place.sequence + 1] - before[place.sequence];
+      } while (place.tiles == 0);
+    }
+    return place;
+  }
+
   // First tile of `block`'s share of the line: an equal one, but for the rounding to parts. cut(blocks) is the end.
   __device__ int cut(int block, int blocks) const {
-    const int all = tiles(), at = static_cast<int>(static_cast<int64_t>(all) * block / blocks);
+    const int all = tiles(), each = all / blocks, at = each * block + (all - each * blocks) * block / blocks;  // all * block / blocks
     if (at >= all) return all;
     const TilePlace place = find(at);
     const int part = part_tiles(place.tiles);
@@ -76,13 +89,18 @@ __device__ inline VisibleRange visible_range(const AttentionParameters& p, int s
   return {first_visible(p, length - 1), length};
 }
 
-// Fills before[0 .. S] in shared memory; called by all threads of a block of whole warps. warp_sums: shared, one for each.
-__device__ inline TileLine lay_out_tiles(const AttentionParameters& p, int* before, int* warp_sums) {
-  const int sequences = p.in.counts->sequences, lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-  int carried = 0;
-  for (int base = 0; base < sequences; base += blockDim.x) {
+// Fills before[0 .. S] and, with where each sequence's chunks are listed, tables[0 .. S - 1] in shared memory; called by all threads of a
+// block of whole warps. capacity: entries that the step's arrays have room for. warp_sums: shared, one for each warp.
+__device__ inline TileLine lay_out_tiles(const AttentionParameters& p, int capacity, int* before, int* tables, int* warp_sums) {
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+  int carried = 0, sequences = 0;
+  for (int base = 0; base < capacity; base += blockDim.x) {
     const int s = base + threadIdx.x;
-    int sum = s < sequences ? visible_range(p, s).tiles() : 0;
+    VisibleRange range{0, 0};
+    int table = 0;
+    if (s < capacity) range = visible_range(p, s), table = p.in.chunk_offsets[s];  // before it is known whether s is one of the step's
+    sequences = p.in.counts->sequences;
+    int sum = s < sequences ? range.tiles() : 0;
 #pragma unroll
     for (int offset = 1; offset < 32; offset <<= 1) {
       const int left = __shfl_up_sync(0xffffffffu, sum, offset);
@@ -95,9 +113,10 @@ __device__ inline TileLine lay_out_tiles(const AttentionParameters& p, int* befo
       if (w == warp) sum += carried + all;
       all += warp_sums[w];
     }
-    if (s < sequences) before[s + 1] = sum;
+    if (s < sequences) before[s + 1] = sum, tables[s] = table;
     carried += all;
     __syncthreads();  // before warp_sums are written again
+    if (base + static_cast<int>(blockDim.x) >= sequences) break;
   }
   if (threadIdx.x == 0) before[0] = 0;
   __syncthreads();

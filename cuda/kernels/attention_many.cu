@@ -55,12 +55,12 @@ struct ManyParameters {
   DeviceFault* fault;
 };
 
-// stages [stages] of K, V and q; a record for each; before [S + 1] of TileLine; visible positions of a stage's tile; barriers.
+// stages [stages] of K, V and q; a record for each; visible positions of a stage's tile; barriers; the sequences' tables (kv_tiles.cuh).
 struct Shared {
   unsigned char* tiles;
   float* records;
-  int* before;
   int2* visible;
+  int *before, *tables;
   uint64_t *full, *empty, *record_full, *record_empty;
   int stage_bytes, record;
   size_t bytes;
@@ -75,7 +75,8 @@ struct Shared {
     record_empty = record_full + kMaxStages;
     visible = reinterpret_cast<int2*>(record_empty + kMaxStages);
     before = reinterpret_cast<int*>(visible + kMaxStages);
-    bytes = static_cast<size_t>(reinterpret_cast<unsigned char*>(before + p.sequence_capacity + 1) - base);
+    tables = before + p.sequence_capacity + 1;
+    bytes = static_cast<size_t>(reinterpret_cast<unsigned char*>(tables + p.sequence_capacity) - base);
   }
   __device__ unsigned char* stage(int i) const { return tiles + i * stage_bytes; }
   __device__ float2* ml(int stage, int group, int head_dim) const {
@@ -83,10 +84,9 @@ struct Shared {
   }
 };
 
-// A running sum of softmax parts: the lane's vectors of 4 elements, o [group][Dh] dealt to the lanes in turn.
-template <int kDh>
+// A running sum of softmax parts: the lane's kVectors vectors of 4 elements, o [group][Dh] dealt to the lanes in turn.
+template <int kDh, int kVectors>
 struct PartSum {
-  static constexpr int kVectors = kMaxGroup * kDh / 128;
   float2 ml[kVectors];
   float4 o[kVectors];
 
@@ -106,11 +106,12 @@ struct PartSum {
   }
 };
 
+template <class KV, int kDh, int kVectors>
+struct Merger;
+
 template <class KV, int kDh>
 struct ManyBlock {
   using Worker = TileAttention<KV, kDh>;
-  using Sum = PartSum<kDh>;
-
   const ManyParameters& p;
   const AttentionParameters& a = p.a;
   const Shared shared;
@@ -130,7 +131,7 @@ struct ManyBlock {
       }
       publish_barriers();
     }
-    line = lay_out_tiles(a, shared.before, warp_sums);
+    line = lay_out_tiles(a, p.sequence_capacity, shared.before, shared.tables, warp_sums);
     const int cut = line.cut(blockIdx.x + (lane & 1), gridDim.x);
     first = __shfl_sync(kAllLanes, cut, 0);
     end = __shfl_sync(kAllLanes, cut, 1);
@@ -139,7 +140,7 @@ struct ManyBlock {
     else if (warp == p.stages)
       produce();
     else
-      merge();
+      merge_all();
   }
 
   // ---- The producer.
@@ -156,7 +157,7 @@ struct ManyBlock {
     if (at >= end) return c;
     const TilePlace place = line.find(at);
     const VisibleRange range = visible_range(a, place.sequence);
-    const int base = (range.first_tile() + place.tile) * kTileTokens, table = a.in.chunk_offsets[place.sequence];
+    const int base = (range.first_tile() + place.tile) * kTileTokens, table = shared.tables[place.sequence];
     c.row = a.in.query_offsets[place.sequence];
     c.kv_head = place.kv_head;
     c.low = max(range.begin - base, 0);
@@ -246,17 +247,72 @@ struct ManyBlock {
 
   // ---- The merger.
 
-  __device__ int vectors() const { return (p.group * kDh / 4 - lane + 31) / 32; }  // of the lane
+  __device__ void merge_all() const {
+    const int vectors = (p.group * kDh + 127) / 128;  // of a lane
+    if (vectors == 1)
+      Merger<KV, kDh, 1>{*this}.merge();
+    else if (vectors == 2)
+      Merger<KV, kDh, 2>{*this}.merge();
+    else if (vectors <= 4)
+      Merger<KV, kDh, 4>{*this}.merge();
+    else
+      Merger<KV, kDh, kMaxGroup * kDh / 128>{*this}.merge();
+  }
+};
 
-  // Adds the tile of the line at `at`.
-  __device__ void add_tile(Sum& sum, int at) const {
-    const int stage = (at - first) % p.stages;
-    wait(shared.record_full[stage], ((at - first) / p.stages) & 1, p.fault);
+// Adds up what the workers leave, in the order of the line.
+template <class KV, int kDh, int kVectors>
+struct Merger {
+  using Sum = PartSum<kDh, kVectors>;
+  static constexpr int kAtOnce = 10 / kVectors;  // parts of a cut unit that are asked for at once
+
+  const ManyBlock<KV, kDh>& block;
+  const ManyParameters& p = block.p;
+  const Shared& shared = block.shared;
+  const int lane = block.lane;
+
+  // Whether the lane has a vector i.
+  __device__ bool has(int i) const { return i * 32 + lane < p.group * kDh / 4; }
+
+  __device__ void merge() const {
+    const int first = block.first, end = block.end;
+    int stage = 0;
+    uint32_t parity = 0;
+    if (first >= end) return;
+    for (TilePlace unit = block.line.find(first);; unit = block.line.next(unit)) {
+      const int past = min(unit.tiles, end - unit.begin), part = part_tiles(unit.tiles);  // past: of the unit's tiles in this block
+      const int row = block.a.in.query_offsets[unit.sequence];
+      const bool cut = unit.tile > 0 || past < unit.tiles;
+      float* parts = cut ? p.parts + static_cast<int64_t>(block.line.cut_unit(unit, gridDim.x)) * kMaxParts * shared.record : nullptr;
+      Sum all, sum;
+      all.clear();
+      for (int tile = unit.tile; tile < past;) {
+        const int index = tile / part;
+        sum.clear();
+        for (const int part_end = min(tile + part, past); tile < part_end; ++tile) {
+          add_tile(sum, stage, parity);
+          if (++stage == p.stages) stage = 0, parity ^= 1;
+        }
+        if (cut) {
+          store_part(sum, parts + index * shared.record);
+        } else {
+#pragma unroll
+          for (int i = 0; i < kVectors; ++i) all.add(i, sum.ml[i], sum.o[i]);
+        }
+      }
+      if (!cut || gather(all, unit, past, part, parts)) store_row(all, row, unit.kv_head);
+      if (unit.begin + past >= end) return;
+    }
+  }
+
+ private:
+  __device__ void add_tile(Sum& sum, int stage, uint32_t parity) const {
+    wait(shared.record_full[stage], parity, p.fault);
     const float2* ml = shared.ml(stage, p.group, kDh);
     const float4* o = reinterpret_cast<const float4*>(shared.records + stage * shared.record);
 #pragma unroll
-    for (int i = 0; i < Sum::kVectors; ++i) {
-      if (i < vectors()) sum.add(i, ml[Sum::head(i)], o[i * 32 + lane]);
+    for (int i = 0; i < kVectors; ++i) {
+      if (has(i)) sum.add(i, ml[Sum::head(i)], o[i * 32 + lane]);
     }
     __syncwarp();
     if (lane == 0) arrive(shared.record_empty[stage]);
@@ -264,63 +320,16 @@ struct ManyBlock {
   __device__ void store_part(const Sum& part, float* to) const {
     float2* ml = reinterpret_cast<float2*>(to + p.group * kDh);
 #pragma unroll
-    for (int i = 0; i < Sum::kVectors; ++i) {
-      if (i >= vectors()) continue;
+    for (int i = 0; i < kVectors; ++i) {
+      if (!has(i)) continue;
       reinterpret_cast<float4*>(to)[i * 32 + lane] = part.o[i];
       if ((i * 32 + lane) % (kDh / 4) == 0) ml[Sum::head(i)] = part.ml[i];
     }
   }
-  __device__ void add_parts(Sum& sum, const float* parts, int count) const {
-#pragma unroll 4
-    for (int part = 0; part < count; ++part) {
-      const float* from = parts + part * shared.record;
-      const float2* ml = reinterpret_cast<const float2*>(from + p.group * kDh);
-#pragma unroll
-      for (int i = 0; i < Sum::kVectors; ++i) {
-        if (i < vectors()) sum.add(i, __ldcg(ml + Sum::head(i)), __ldcg(reinterpret_cast<const float4*>(from) + i * 32 + lane));
-      }
-    }
-  }
-  __device__ void store_row(const Sum& sum, const TilePlace& unit) const {
-    const int64_t head = static_cast<int64_t>(a.in.query_offsets[unit.sequence]) * a.heads + unit.kv_head * p.group;
-    uint2* to = reinterpret_cast<uint2*>(static_cast<bf16*>(a.out) + head * kDh);
-#pragma unroll
-    for (int i = 0; i < Sum::kVectors; ++i) {
-      if (i >= vectors()) continue;
-      const float inverse = 1.0f / sum.ml[i].y;
-      to[i * 32 + lane] =
-          make_uint2(pack_bf16(sum.o[i].x * inverse, sum.o[i].y * inverse), pack_bf16(sum.o[i].z * inverse, sum.o[i].w * inverse));
-    }
-  }
-
-  __device__ void merge() const {
-    for (int at = first; at < end;) {
-      const TilePlace unit = line.find(at);
-      const int past = min(unit.tiles, end - unit.begin), part = part_tiles(unit.tiles);  // past: of the unit's tiles in this block
-      const bool cut = unit.tile > 0 || past < unit.tiles;
-      float* parts = cut ? p.parts + static_cast<int64_t>(line.cut_unit(unit, gridDim.x)) * kMaxParts * shared.record : nullptr;
-      Sum all, sum;
-      all.clear();
-      for (int tile = unit.tile; tile < past;) {
-        const int index = tile / part;
-        sum.clear();
-        for (const int part_end = min(tile + part, past); tile < part_end; ++tile) add_tile(sum, unit.begin + tile);
-        if (cut) {
-          store_part(sum, parts + index * shared.record);
-        } else {
-#pragma unroll
-          for (int i = 0; i < Sum::kVectors; ++i) all.add(i, sum.ml[i], sum.o[i]);
-        }
-      }
-      if (!cut || gather(all, unit, past, part, parts)) store_row(all, unit);
-      at = unit.begin + past;
-    }
-  }
   // Counts the block's parts of a cut unit; the last block adds all of them and returns true.
   __device__ bool gather(Sum& all, const TilePlace& unit, int past, int part, const float* parts) const {
-    const auto parts_before = [part](int tile) { return (tile + part - 1) / part; };
-    const int count = parts_before(unit.tiles), mine = parts_before(past) - unit.tile / part;
-    int32_t* arrivals = p.arrivals + line.cut_unit(unit, gridDim.x);
+    const int count = (unit.tiles + part - 1) / part, mine = (past + part - 1) / part - unit.tile / part;
+    int32_t* arrivals = p.arrivals + block.line.cut_unit(unit, gridDim.x);
     __threadfence();
     __syncwarp();
     int seen = 0;
@@ -328,8 +337,41 @@ struct ManyBlock {
     if (__shfl_sync(kAllLanes, seen, 0) + mine != count) return false;
     __threadfence();
     if (lane == 0) *arrivals = 0;
-    add_parts(all, parts, count);
+    for (int from = 0; from < count; from += kAtOnce) add_parts(all, parts + from * shared.record, count - from);
     return true;
+  }
+  // The first kAtOnce of `count` parts, or all.
+  __device__ void add_parts(Sum& all, const float* parts, int count) const {
+    float4 o[kAtOnce][kVectors];
+    float2 ml[kAtOnce][kVectors];
+#pragma unroll
+    for (int part = 0; part < kAtOnce; ++part) {
+#pragma unroll
+      for (int i = 0; i < kVectors; ++i) {
+        if (part >= count || !has(i)) continue;
+        const float* from = parts + part * shared.record;
+        o[part][i] = __ldcg(reinterpret_cast<const float4*>(from) + i * 32 + lane);
+        ml[part][i] = __ldcg(reinterpret_cast<const float2*>(from + p.group * kDh) + Sum::head(i));
+      }
+    }
+#pragma unroll
+    for (int part = 0; part < kAtOnce; ++part) {
+#pragma unroll
+      for (int i = 0; i < kVectors; ++i) {
+        if (part < count && has(i)) all.add(i, ml[part][i], o[part][i]);
+      }
+    }
+  }
+  __device__ void store_row(const Sum& sum, int row, int kv_head) const {
+    uint2* to =
+        reinterpret_cast<uint2*>(static_cast<bf16*>(block.a.out) + (static_cast<int64_t>(row) * block.a.heads + kv_head * p.group) * kDh);
+#pragma unroll
+    for (int i = 0; i < kVectors; ++i) {
+      if (!has(i)) continue;
+      const float inverse = 1.0f / sum.ml[i].y;
+      to[i * 32 + lane] =
+          make_uint2(pack_bf16(sum.o[i].x * inverse, sum.o[i].y * inverse), pack_bf16(sum.o[i].z * inverse, sum.o[i].w * inverse));
+    }
   }
 };
 

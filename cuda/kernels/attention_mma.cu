@@ -2,19 +2,21 @@
 // shared memory): FlashAttention-2's blocking (Dao, arXiv:2307.08691). Scores and sums are float32; the weights are rounded to bfloat16 for
 // the product with V.
 //
-// Grid [tiles, H]; a tile is kRows query rows of one sequence (find_tile), longest contexts first. Sequences with a single row are
-// left to attention_decode.cu. A block walks the keys in blocks of kKeys that start at multiples of kKeys in the sequence, so that a
-// row's sums have the same order however the prompt was cut into steps.
-// Shared memory, bf16: Q [kRows][kDh], K and V [2 stages][kKeys][kDh], zero beyond Dh and beyond the last position; the 16-byte
-// pieces of a row are swizzled by the row's number, so that the eight rows of an ldmatrix lie in different banks. K and V of the next
-// block are copied (cp.async; e4m3 passes through registers) while this one is multiplied.
-// A warp owns 16 rows: m16n8k16 products with Q as A and K as B; the scores' accumulators are, rounded, the A of the product with V.
-// Preconditions: Dh a multiple of 8, at most 128.
-// Operations: 4 * kDh per visible (row, key) pair and head; K and V are read ceil(T / kRows) times per head, mostly from L2.
+// Grid [blocks, H], whose blocks take tiles in turn; a tile is kRows query rows of one sequence (find_tile), longest contexts first.
+// Sequences with a single row are left to attention_decode.cu. A block walks the keys in blocks of kKeys that start at multiples of kKeys
+// in the sequence, so that a row's sums have the same order however the prompt was cut into steps. Shared memory, bf16: Q [kRows][kDh], K
+// and V [2 stages][kKeys][kDh], zero beyond Dh and beyond the last position; the 16-byte pieces of a row are swizzled by the row's number,
+// so that the eight rows of an ldmatrix lie in different banks. K and V of the next block are copied (cp.async; e4m3 passes through
+// registers) while this one is multiplied. A warp owns 16 rows: m16n8k16 products with Q as A and K as B; the scores' accumulators are,
+// rounded, the A of the product with V. Preconditions: Dh a multiple of 8, at most 128. Operations: 4 * kDh per visible (row, key) pair and
+// head; K and V are read ceil(T / kRows) times per head, mostly from L2.
 #include <cuda_bf16.h>
+
+#include <algorithm>
 
 #include "cuda/attention.h"
 #include "cuda/device/convert.cuh"
+#include "cuda/device/dependent.cuh"
 #include "cuda/device/kv.cuh"
 #include "cuda/device/launch.h"
 
@@ -207,11 +209,7 @@ __device__ void store_rows(const AttentionParameters& p, const Tile& tile, int h
 }
 
 template <class KV, int kDh>
-__global__ void __launch_bounds__(kThreads) prefill_mma_kernel(AttentionParameters p) {
-  extern __shared__ uint4 shared[];
-  const Tile tile = find_tile<kRows>(p.in, gridDim.x - 1 - blockIdx.x);
-  if (tile.rows == 0) return;
-  Bf16* q = reinterpret_cast<Bf16*>(shared);
+__device__ void attend_tile(const AttentionParameters& p, const Tile& tile, Bf16* q) {
   Bf16* k = q + kRows * kDh;
   Bf16* v = k + 2 * kKeys * kDh;
   const int head = blockIdx.y, kv_head = head / (p.heads / p.kv_heads), warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
@@ -245,11 +243,24 @@ __global__ void __launch_bounds__(kThreads) prefill_mma_kernel(AttentionParamete
   store_rows<kDh>(p, tile, head, state);
 }
 
+// A block takes tiles in turn, so that a launch sized for any step costs little where there are none.
+template <class KV, int kDh>
+__global__ void __launch_bounds__(kThreads) prefill_mma_kernel(AttentionParameters p) {
+  extern __shared__ uint4 shared[];
+  let_next_start();
+  const int tiles = count_tiles<kRows>(p.in);
+  wait_for_previous();
+  for (int i = blockIdx.x; i < tiles; i += gridDim.x)
+    attend_tile<KV, kDh>(p, find_tile<kRows>(p.in, tiles - 1 - i), reinterpret_cast<Bf16*>(shared));
+}
+
 template <class KV, int kDh>
 void launch_mma(CudaContext& context, const AttentionParameters& p, const CudaSite& site) {
   const size_t shared = static_cast<size_t>(kRows + 4 * kKeys) * kDh * sizeof(Bf16);
-  const dim3 grid(context.capacity.tokens / kRows + context.capacity.sequences, p.heads);
-  launch(site, prefill_mma_kernel<KV, kDh>, grid, dim3(kThreads), shared, context.stream, p);
+  constexpr int kBlocks = 8;  // a multiprocessor
+  const int32_t tiles = context.capacity.tokens / kRows + context.capacity.sequences;
+  const dim3 grid(std::min(tiles, std::max(1, kBlocks * context.multiprocessors / p.heads)), p.heads);
+  launch_with({context.dependent_launch}, site, prefill_mma_kernel<KV, kDh>, grid, dim3(kThreads), shared, context.stream, p);
 }
 
 }  // namespace

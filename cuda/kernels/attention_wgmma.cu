@@ -29,6 +29,7 @@
 #include "cuda/architectures.h"
 #include "cuda/attention.h"
 #include "cuda/device/attention_rows.cuh"
+#include "cuda/device/dependent.cuh"
 #include "cuda/device/launch.h"
 #include "cuda/device/pipeline.cuh"
 #include "cuda/device/wgmma.cuh"
@@ -100,16 +101,6 @@ struct Tiles {
 
 // ---- The producer: one warp.
 
-template <int kRows>
-__device__ int count_tiles(const StepInputs& in) {
-  int tiles = 0;
-  for (int s = threadIdx.x & 31; s < in.counts->sequences; s += 32) {
-    const int rows = in.query_offsets[s + 1] - in.query_offsets[s];
-    tiles += rows > 1 ? (rows + kRows - 1) / kRows : 0;
-  }
-  return __reduce_add_sync(kAllLanes, tiles);
-}
-
 template <class S>
 __device__ WorkItem describe(const AttentionParameters& p, const Tile& tile, int head) {
   WorkItem item{tile.rows, tile.first_row, 0, head};
@@ -148,8 +139,8 @@ __device__ void copy_queries(const WgmmaParameters& a, const WorkItem& item, uin
 }
 
 template <class S>
-__device__ void produce(const WgmmaParameters& a, Pipeline<S::kStages>& pipe, const Tiles<S>& tiles) {
-  const int lane = threadIdx.x & 31, row_tiles = count_tiles<S::kRows>(a.a.in);
+__device__ void produce(const WgmmaParameters& a, Pipeline<S::kStages>& pipe, const Tiles<S>& tiles, int row_tiles) {
+  const int lane = threadIdx.x & 31;
   int index = blockIdx.x;
   RingPlace<2> slot;
   RingPlace<1> query;
@@ -349,15 +340,20 @@ __global__ void __launch_bounds__(S::kThreads, 1) prefill_wgmma_kernel(const __g
   extern __shared__ uint4 shared[];
   __shared__ Pipeline<S::kStages> pipe;
   const Tiles<S> tiles{(shared_address(shared) + kPanelAlignment - 1) / kPanelAlignment * kPanelAlignment};
+  let_next_start();
+  // Of steps that only decode, nothing is left: known before the kernels in front have ended.
+  const int row_tiles = count_tiles<S::kRows>(a.a.in);
+  if (row_tiles == 0) return wait_for_previous();
   if (threadIdx.x == 0) {
     pipe.init(S::kConsumerWarps);
     prefetch_map(&a.q);
     prefetch_map(&a.kv);
   }
+  wait_for_previous();
   __syncthreads();
   if (threadIdx.x < 128) {
     shrink_registers<S::kProducerRegisters>();
-    if (threadIdx.x < 32) produce<S>(a, pipe, tiles);
+    if (threadIdx.x < 32) produce<S>(a, pipe, tiles, row_tiles);
   } else {
     grow_registers<S::kConsumerRegisters>();
     Consumer<S>{a, pipe, tiles}.run();
@@ -393,7 +389,8 @@ void run(CudaContext& context, const AttentionParameters& p, const CudaSite& sit
   a.fault = context.fault;
   const int64_t items = (int64_t{context.capacity.tokens} / S::kRows + context.capacity.sequences) * p.heads;
   const auto blocks = static_cast<unsigned>(std::min<int64_t>(items, context.multiprocessors));
-  launch(site, prefill_wgmma_kernel<S>, dim3(blocks), dim3(S::kThreads), S::kSharedBytes, context.stream, a);
+  launch_with({context.dependent_launch}, site, prefill_wgmma_kernel<S>, dim3(blocks), dim3(S::kThreads), S::kSharedBytes, context.stream,
+              a);
 }
 
 template <class S>

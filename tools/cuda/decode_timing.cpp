@@ -63,7 +63,7 @@ std::vector<Entry> kernels() {
   std::vector<Entry> all{{"rows", [](CudaContext&, const AttentionParameters& p) { return attention_rows_fits(p); }, rows},
                          {"many", many_fits, launched(false, attention_many)},
                          {"many, launched early", many_fits, launched(true, attention_many)}};
-  for (int limit : {2, 3, 4, 5, 8, 10})
+  for (int limit : {3, 4, 5, 6, 8})
     all.push_back({fmt::format("many, {} stages", limit), many_fits,
                    [limit](CudaContext& context, const AttentionParameters& p, const CudaSite& site) {
                      attention_many_stage_limit = limit;
