@@ -34,6 +34,7 @@ __global__ void __launch_bounds__(kWarps * 32) qkv_epilogue_kernel(EpilogueParam
   const QkvProduct& a = p.product;
   const int row = blockIdx.x;
   let_next_start();
+  wait_for_previous();
   if (row >= p.counts->tokens) return;
   const int lane = threadIdx.x & 31, head = blockIdx.y * kWarps + (threadIdx.x >> 5);
   if (head >= a.heads + 2 * a.kv_heads) return;
@@ -86,8 +87,8 @@ void cuda_norm_qkv(CudaContext& context, const NormQkvArgs& args) {
   const dim3 grid(context.capacity.tokens, (args.heads + 2 * args.kv_heads + kWarps - 1) / kWarps);
   with_activation_type(args.q.dtype, [&](auto q_tag) {
     with_kv_type(p.kv.dtype, [&](auto kv_tag) {
-      launch(site, qkv_epilogue_kernel<typename decltype(q_tag)::type, typename decltype(kv_tag)::type>, grid, dim3(kWarps * 32), 0,
-             context.stream, p);
+      launch_with({context.dependent_launch}, site, qkv_epilogue_kernel<typename decltype(q_tag)::type, typename decltype(kv_tag)::type>,
+                  grid, dim3(kWarps * 32), 0, context.stream, p);
     });
   });
 }

@@ -7,6 +7,7 @@
 // [2^14, 2^15); row_scale[r] = 2^e.
 // A block makes one row. Bytes moved: rows * K * (size in + size out); the second reading of x hits the cache.
 #include "cuda/device/convert.cuh"
+#include "cuda/device/dependent.cuh"
 #include "cuda/device/launch.h"
 #include "cuda/device/reduce.cuh"
 #include "cuda/product.h"
@@ -38,6 +39,8 @@ __device__ float half_row_scale(float magnitude) {
 template <class In, class Out>
 __global__ void __launch_bounds__(kThreads) operand_kernel(OperandParameters<In> p, Out* out) {
   const int row = blockIdx.x;
+  let_next_start();
+  wait_for_previous();
   if (row >= *p.count) return;
   const In* in = p.in + (p.gather ? p.gather[row] : row) * p.in_stride;
   out += row * p.out_stride;
@@ -75,8 +78,8 @@ Operand make_operand(CudaContext& context, OperandParameters<In> p, DType dtype,
                    "reserve() was not called for this many rows", site);
   with_type(dtype, [&](auto tag) {
     using Out = typename decltype(tag)::type;
-    launch(site, operand_kernel<In, Out>, dim3(rows.capacity), dim3(kThreads), 0, context.stream, p,
-           static_cast<Out*>(context.scratch.operand));
+    launch_with({context.dependent_launch}, site, operand_kernel<In, Out>, dim3(rows.capacity), dim3(kThreads), 0, context.stream, p,
+                static_cast<Out*>(context.scratch.operand));
   });
   return {context.scratch.operand, dtype, p.out_stride, dtype == DType::f16 ? context.scratch.row_scale : nullptr};
 }

@@ -61,10 +61,13 @@ struct TileLine {
     return place;
   }
 
-  // First tile of `block`'s share of the line: an equal one, but for the rounding to parts. cut(blocks) is the end.
+  // Tiles of a block's share before cuts are rounded: even, so that units of one length, as many as there are blocks or fewer, stay whole.
+  __device__ int share(int blocks) const { return (tiles() + 2 * blocks - 1) / (2 * blocks) * 2; }
+  // First tile of `block`'s share of the line; cut(blocks) is the end.
   __device__ int cut(int block, int blocks) const {
-    const int all = tiles(), each = all / blocks, at = each * block + (all - each * blocks) * block / blocks;  // all * block / blocks
-    if (at >= all) return all;
+    const int all = tiles(), each = share(blocks);
+    if (each == 0 || block > all / each || block * each >= all) return all;
+    const int at = block * each;
     const TilePlace place = find(at);
     const int part = part_tiles(place.tiles);
     return place.begin + min((place.tile + part / 2) / part * part, place.tiles);
@@ -72,8 +75,8 @@ struct TileLine {
 
   // A number below `blocks` - 1 for a unit that is cut, other than any other such unit's: of the block whose share ends at the first cut.
   __device__ int cut_unit(const TilePlace& unit, int blocks) const {
-    const int64_t first = unit.begin + part_tiles(unit.tiles) / 2, all = tiles();
-    return static_cast<int>((first * blocks + all - 1) / all) - 1;
+    const int first = unit.begin + part_tiles(unit.tiles) / 2, each = share(blocks);
+    return (first + each - 1) / each - 1;
   }
 };
 

@@ -29,6 +29,7 @@
 
 namespace bolide {
 int attention_many_stage_limit = 16;  // TUNING
+int attention_many_pace = 0;          // TUNING
 namespace {
 
 using bf16 = __nv_bfloat16;
@@ -53,6 +54,7 @@ struct ManyParameters {
   float* parts;
   int32_t* arrivals;
   DeviceFault* fault;
+  int32_t pace;  // TUNING clocks a tile
 };
 
 // stages [stages] of K, V and q; a record for each; visible positions of a stage's tile; barriers; the sequences' tables (kv_tiles.cuh).
@@ -200,6 +202,7 @@ struct ManyBlock {
   }
 
   __device__ void produce() const {
+    long long due = clock64();
     int stage = 0, early = 0;  // early: tiles asked for before the kernels in front have ended
     uint32_t parity = 1;
     bool waited = false;
@@ -212,7 +215,12 @@ struct ManyBlock {
       const Copy mine = describe(base + lane);
       for (int i = 0; i < min(32, end - base); ++i) {
         if (!waited && (i == p.stages || __shfl_sync(kAllLanes, mine.newest, i))) wait_in_front(mine);
-        wait(shared.empty[stage], parity, p.fault);
+        wait_at_leisure(shared.empty[stage], parity, p.fault);
+        if (p.pace) {
+          while (clock64() < due) {
+          }
+          due = max(due + p.pace, clock64() - 8 * p.pace);
+        }
         copy_tile(mine, i, stage);
         if (!waited)
           ++early;
@@ -232,7 +240,7 @@ struct ManyBlock {
     Worker worker;
     uint32_t parity = 0;
     for (int at = first + warp; at < end; at += p.stages) {
-      wait(shared.full[warp], parity, p.fault);
+      wait_at_leisure(shared.full[warp], parity, p.fault);
       const int2 visible = shared.visible[warp];
       worker.run(shared.stage(warp), p.group, visible.x, visible.y, a.scale_log2);
       __syncwarp();
@@ -393,6 +401,7 @@ void launch_many(CudaContext& context, ManyParameters& p, const CudaSite& site) 
   const size_t stage_bytes = static_cast<size_t>(fixed.stage_bytes) + static_cast<size_t>(fixed.record) * sizeof(float);
   p.stages = static_cast<int32_t>((kSharedLimit - kStatic - fixed.bytes) / stage_bytes);
   p.stages = std::min({p.stages, kMaxStages, attention_many_stage_limit});
+  p.pace = attention_many_pace * fixed.stage_bytes / 1024;
   const LaunchOptions options{context.dependent_launch};
   launch_with(options, site, attention_many_kernel<KV, kDh>, dim3(context.multiprocessors), dim3((p.stages + 2) * 32),
               Shared(nullptr, p, kTileBytes).bytes, context.stream, p);

@@ -250,14 +250,17 @@ __global__ void __launch_bounds__(kThreads) prefill_mma_kernel(AttentionParamete
   let_next_start();
   const int tiles = count_tiles<kRows>(p.in);
   wait_for_previous();
-  for (int i = blockIdx.x; i < tiles; i += gridDim.x)
-    attend_tile<KV, kDh>(p, find_tile<kRows>(p.in, tiles - 1 - i), reinterpret_cast<Bf16*>(shared));
+  const int blocks = gridDim.x, block = blockIdx.x;
+  // There and back again: who has had a long tile gets a short one.
+  for (int first = 0, i = block; first < tiles; first += blocks, i = first + (first / blocks % 2 ? blocks - 1 - block : block)) {
+    if (i < tiles) attend_tile<KV, kDh>(p, find_tile<kRows>(p.in, tiles - 1 - i), reinterpret_cast<Bf16*>(shared));
+  }
 }
 
 template <class KV, int kDh>
 void launch_mma(CudaContext& context, const AttentionParameters& p, const CudaSite& site) {
   const size_t shared = static_cast<size_t>(kRows + 4 * kKeys) * kDh * sizeof(Bf16);
-  constexpr int kBlocks = 8;  // a multiprocessor
+  constexpr int kBlocks = 2;  // a multiprocessor, as many as there is room for
   const int32_t tiles = context.capacity.tokens / kRows + context.capacity.sequences;
   const dim3 grid(std::min(tiles, std::max(1, kBlocks * context.multiprocessors / p.heads)), p.heads);
   launch_with({context.dependent_launch}, site, prefill_mma_kernel<KV, kDh>, grid, dim3(kThreads), shared, context.stream, p);

@@ -91,6 +91,28 @@ TEST_CASE("bfloat16 activations lose no more than transformers in bfloat16") {
   CHECK(sum <= allowed);
 }
 
+// The CPU's bound for e4m3 (tests/exec/test_reference.cpp), whole prompts and pieces, with so few sequences that one row's kernels take
+// them and with more.
+TEST_CASE("a KV cache in fp8 moves log-probabilities within its bound") {
+  const auto backend = cuda_test::gpu("a KV cache in fp8 moves log-probabilities within its bound");
+  if (!backend) return;
+  for (const std::string name : {"qwen3-28l-bf16", "llama-gqa-bf16", "tiny-gemma-bf16", "tiny-mistral-window-f16"}) {
+    const OpenModel model = open_reference(name);
+    const Reference reference = load_reference(reference_folder(name));
+    for (const int32_t prefill_rows : {512, 7}) {
+      for (const int companions : {0, 12}) {
+        RunPlan plan{prefill_rows, 64, DType::f8, companions, 24};
+        plan.backend = backend.get();
+        const Deviation deviation = run_reference(model, model.weights, reference, plan, 8.0);
+        CAPTURE(name, prefill_rows, companions, deviation.prompt_logprob, deviation.greedy_logprob);
+        CHECK(deviation.wrong_token == "");
+        CHECK(deviation.largest() <= 4.0);
+        CHECK(deviation.largest() > 1e-3);  // otherwise the cache was not rounded at all
+      }
+    }
+  }
+}
+
 TEST_CASE("weights of another dtype give the same results in float32") {
   const auto backend = cuda_test::gpu("weights of another dtype give the same results in float32", DType::f32);
   if (!backend) return;

@@ -224,6 +224,38 @@ TEST_CASE("attention: a single row's bits do not depend on the other sequences o
   });
 }
 
+TEST_CASE("attention: an fp8 cache holds every value as f32_to_f8 rounds it") {
+  std::vector<float> values{448.0f, 460.0f, 463.9f, 464.0f, 465.0f, 1e6f, 1e30f, 0x1p-10f, 0x1p-11f, 1e-9f};
+  for (uint8_t bits = 0; bits < 0x7e; ++bits) {
+    const float low = f8_to_f32(bits), high = f8_to_f32(static_cast<uint8_t>(bits + 1)), middle = (low + high) / 2.0f;
+    values.insert(values.end(), {low, middle, std::nextafter(middle, 0.0f), std::nextafter(middle, 1e9f)});
+  }
+  for (size_t i = 0, n = values.size(); i < n; ++i) values.push_back(-values[i]);
+  constexpr int32_t kDh = 64, kChunk = 16;
+  values.resize((values.size() + kDh - 1) / kDh * kDh);
+  for_each_backend_and_target("attention: fp8 rounding", [&](Backend& backend) {
+    if (!supported(backend, {1, 1, kDh}, DType::f8)) return;
+    const auto count = static_cast<int32_t>(values.size()) / kDh;
+    const auto cache = backend.alloc_kv({1, 1, kDh, kChunk, count, DType::f8});
+    Random random(505);
+    ChunkSource source(random, count, kChunk);
+    std::vector<TestSequence> sequences;
+    KvContent content;
+    for (int32_t i = 0; i < count; ++i) {
+      sequences.push_back(source.sequence(0, 1));
+      content.k.emplace_back(kDh, 0.0f);
+      content.v.emplace_back(values.begin() + i * kDh, values.begin() + (i + 1) * kDh);
+    }
+    write_kv(backend, *cache, 0, sequences, content);
+    const TestStep step(backend, sequences, kChunk);
+    backend.reserve(step.capacity, {64, 64, 1, 1, 1, kDh, 16});
+    const Activations q(backend, std::vector<float>(values.size(), 0.0f)), out(backend, values.size());
+    backend.attention({step.in(), q.buffer(), cache.get(), out.buffer(), 1.0f, 0, 0, 1, 1, kDh});
+    // A row that sees one position gets its V.
+    CHECK(out.get() == round_to(values, DType::f8));
+  });
+}
+
 TEST_CASE("attention: extreme scores stay finite and pick the greatest") {
   for_each_backend_and_target("attention: extreme scores", [&](Backend& backend) {
     const Heads heads{2, 1, 32};
