@@ -1,7 +1,7 @@
 // Products with few rows, bound by reading the weights: out[m, n] (+)= sum over k of x[m, k] * w[n, k] (+ bias[n]); with x given, or
 // x = rmsnorm of the residual stream made by each block for itself; with the outputs stored, added, or paired through a gated
 // activation: out[m, f] = activation(sum f + bias f) * (sum F + f + bias F + f).
-// bfloat16 weights on Hopper take kernels/row_product.cu instead; this file decides.
+// On Hopper, weights of the activations' type (bfloat16, float32) take kernels/row_product.cu instead; this file decides.
 //
 // Layouts: w [N, K padded] bf16, f16 or f32; x [M, K padded] bf16 or f32; out [M, >= N] f32, or [M, F] bf16 or f32 when gated.
 // Preconditions: rows of w and x start at multiples of 16 bytes and are padded with zeros to multiples of 8 elements.
@@ -263,7 +263,7 @@ void with_pair(DType weight, DType operand, const CudaSite& site, F&& f) {
 void gemv(CudaContext& context, const Operand& x, const MatrixView& weight, float* out, int64_t out_stride, bool accumulate,
           const float* bias, const Rows& rows, const CudaSite& site) {
   require_contract(x.stride == weight.stride, "the operand's width is not the matrix's", site);
-  if (x.dtype == DType::bf16 && row_product_fits(context, weight, rows)) {
+  if (x.dtype == weight.dtype && row_product_fits(context, weight, rows)) {
     RowProduct product{};
     product.h = x.data;
     product.h_stride = x.stride;
@@ -312,7 +312,7 @@ void norm_gemv(CudaContext& context, const NormRows& n, const MatrixView& weight
 
 void norm_gemv_gated(CudaContext& context, const NormRows& n, const MatrixView& weight, const float* bias, GatedActivation activation,
                      const ActivationBuffer& out, const Rows& rows, const CudaSite& site) {
-  if (row_product_fits(context, weight, rows) && out.dtype == DType::bf16) {
+  if (row_product_fits(context, weight, rows) && out.dtype == weight.dtype) {
     RowProduct product{};
     product.norm = n;
     product.bias = bias;

@@ -1,7 +1,7 @@
 // logits: logits[r] = (rmsnorm(x[logit_rows[r]]) * norm) * Whead^T.
 //
 // Layouts: x [T, D] f32; Whead [V, D]; logits [R, V] f32, with room for StepCapacity.logit_rows rows.
-// One kernel for few rows of bfloat16 on Hopper (kernels/row_product.cu). Else two: norm_operand over the gathered rows, and the product
+// One kernel for few rows on Hopper (kernels/row_product.cu). Else two: norm_operand over the gathered rows, and the product
 // straight into the logits; float16 heads with many rows need a third, which applies the row scales. Rows past R are unspecified afterwards.
 // Bytes moved: the matrix once, + per row D * 4 + V * 4.
 #include "cuda/device/launch.h"

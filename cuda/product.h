@@ -67,18 +67,17 @@ void norm_gemv(CudaContext& context, const NormRows& n, const MatrixView& weight
 void norm_gemv_gated(CudaContext& context, const NormRows& n, const MatrixView& weight, const float* bias, GatedActivation activation,
                      const ActivationBuffer& out, const Rows& rows, const CudaSite& site);
 
-// At most 8 rows of bfloat16 on the tensor cores (kernels/row_product.cu), the path of decoding: either `h` or `norm.x` is given, and
-// either `out` or `gated`. The caller leaves what stands after `activation` to
-// row_product().
+// At most 8 rows with weights of the activations' type, bfloat16 or float32 (kernels/row_product.cu), the path of decoding: either `h` or
+// `norm.x` is given, and either `out` or `gated`. The caller leaves what stands after `activation` to row_product().
 struct RowProduct {
-  const void* h;  // [rows, K] bf16
+  const void* h;  // [rows, K] of the weights' type
   int64_t h_stride;
   NormRows norm;
   const float* bias;  // [N] or null
   float* out;         // [rows, N] f32
   int64_t out_stride;
   bool accumulate;  // out += instead of out =
-  void* gated;      // [rows, N / 2] bf16: activation(gate) * up
+  void* gated;      // [rows, N / 2] of the weights' type: activation(gate) * up
   GatedActivation activation;
   const void* weight;
   int64_t weight_stride;
