@@ -354,7 +354,8 @@ void CudaBackend::run_step(const Step& step) {
   const CapacityOfStep scope(context_.capacity, c);
   if (std::exchange(ahead_pending_, false)) check_cuda(cudaStreamWaitEvent(context_.stream, ahead_), "wait for an upload", {"step"});
   if (!step.copies.empty()) copy_chunks(*step.kv, step.copies);
-  graphs_.run(step, context_.stream, [&] { enqueue_step(context_, step); });
+  const bool one_kernel = context_.decode && decode_.why_not(context_, step).empty();
+  graphs_.run(step, one_kernel, context_.stream, [&] { enqueue_step(context_, step); });
 }
 
 }  // namespace

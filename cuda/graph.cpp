@@ -18,10 +18,11 @@ void append(std::vector<unsigned char>& key, const T& value) {
 
 // Arguments with padding bytes of other values count as another step: that costs a capture, never a wrong replay. What StepInputs
 // points to belongs to the key too, since kernels get those pointers by value.
-std::vector<unsigned char> StepGraphs::key_of(const Step& step) {
+std::vector<unsigned char> StepGraphs::key_of(const Step& step, int form) {
   std::vector<unsigned char> key;
   append(key, step.capacity);
   append(key, step.plain_sampling);
+  append(key, form);
   const StepInputs* inputs = nullptr;
   for (const Op& op : step.ops) {
     append(key, op.index());
@@ -35,8 +36,8 @@ std::vector<unsigned char> StepGraphs::key_of(const Step& step) {
   return key;
 }
 
-void StepGraphs::run(const Step& step, cudaStream_t stream, const std::function<void()>& eager) {
-  std::vector<unsigned char> key = key_of(step);
+void StepGraphs::run(const Step& step, int form, cudaStream_t stream, const std::function<void()>& eager) {
+  std::vector<unsigned char> key = key_of(step, form);
   auto found = entries_.begin();
   while (found != entries_.end() && found->key != key) ++found;
   if (found == entries_.end()) {

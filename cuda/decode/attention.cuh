@@ -6,6 +6,7 @@
 #pragma once
 
 #include "cuda/decode/products.cuh"
+#include "cuda/device/reduce.cuh"
 
 namespace bolide::decode {
 
@@ -15,20 +16,87 @@ __device__ inline float power_of_2(float v) {
   return r;
 }
 
+// A row's heads of the block's key/value head.
 template <class S>
-struct AttentionShared {
+struct HeadsShared {
   alignas(16) float q[S::kQueryHeads][S::kHeadDim];  // normed, rotated, times softmax_scale * log2(e)
   alignas(16) __nv_bfloat16 fresh[2][S::kHeadDim];   // the new position's K and V
+};
+// Several rows: two warps each, of which the second hands its results to the first.
+template <class S>
+struct RowShared : HeadsShared<S> {
+  alignas(16) float values[S::kGroupWidth];
+  float maximum[S::kQueryHeads], sum[S::kQueryHeads];
+};
+template <class S, int kRows>
+struct AttentionShared {
+  RowShared<S> row[kRows];
+};
+template <class S>
+struct AttentionShared<S, 1> : HeadsShared<S> {
   alignas(16) float values[kWarps][S::kGroupWidth];  // the warps' sums of weighted values
   alignas(16) float maximum[S::kQueryHeads][kWarps], sum[S::kQueryHeads][kWarps];
 };
 
+// Norm and rotation of a head by a warp: a lane has the pairs of elements 2 lane, 2 lane + 1 (low) and Dh / 2 further (high).
 template <class S>
+struct HeadMaker {
+  static constexpr int kHalf = S::kHeadDim / 2, kQ = S::kQueryHeads;
+  bool is_q, is_v, active, norm;
+  int at;  // of the lane's first element
+  float2 low_weight{1.0f, 1.0f}, high_weight{1.0f, 1.0f};
+
+  // Before the head is there. head: query heads, then K, then V.
+  __device__ void start(const Layer& l, int head, int lane) {
+    is_q = head < kQ, is_v = head == kQ + 1, active = lane < S::kHeadDim / 4;
+    const float* weights = is_q ? l.q_norm : is_v ? nullptr : l.k_norm;
+    norm = weights != nullptr;
+    at = 2 * (active ? lane : 0);
+    if (!norm) return;
+    low_weight = *reinterpret_cast<const float2*>(weights + at);
+    high_weight = *reinterpret_cast<const float2*>(weights + kHalf + at);
+  }
+  // turn: cosine and sine of the pairs 2 lane and 2 lane + 1.
+  __device__ void finish(float2 low, float2 high, const float2 (&turn)[2], const Parameters& p, HeadsShared<S>& to, int head) const {
+    if (norm) {
+      const float squares = active ? (low.x * low.x + low.y * low.y) + (high.x * high.x + high.y * high.y) : 0.0f;
+      const float scale = rsqrtf(warp_sum(squares) / S::kHeadDim + p.norm_eps);
+      low.x *= scale * low_weight.x, low.y *= scale * low_weight.y;
+      high.x *= scale * high_weight.x, high.y *= scale * high_weight.y;
+    }
+    if (!is_v) {
+      const float2 l0 = low, h0 = high;
+      low = make_float2(l0.x * turn[0].x - h0.x * turn[0].y, l0.y * turn[1].x - h0.y * turn[1].y);
+      high = make_float2(h0.x * turn[0].x + l0.x * turn[0].y, h0.y * turn[1].x + l0.y * turn[1].y);
+    }
+    if (!active) return;
+    if (is_q) {
+      const float scale = p.softmax_scale * 1.4426950408889634f;
+      *reinterpret_cast<float2*>(&to.q[head][at]) = make_float2(low.x * scale, low.y * scale);
+      *reinterpret_cast<float2*>(&to.q[head][kHalf + at]) = make_float2(high.x * scale, high.y * scale);
+      return;
+    }
+    *reinterpret_cast<uint32_t*>(&to.fresh[is_v][at]) = pack_bf16(low.x, low.y);
+    *reinterpret_cast<uint32_t*>(&to.fresh[is_v][kHalf + at]) = pack_bf16(high.x, high.y);
+  }
+};
+// Cosine and sine of the pairs that a lane of HeadMaker has.
+template <class S>
+__device__ inline void make_turn(int position, const float* inverse_frequencies, int lane, float2 (&turn)[2]) {
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    // The product is rounded to float32 before cosine and sine are taken of it, as transformers does.
+    if (lane < S::kHeadDim / 4) sincosf(__fmul_rn(static_cast<float>(position), inverse_frequencies[2 * lane + i]), &turn[i].y, &turn[i].x);
+  }
+}
+
+// kTogether: positions that a group takes at a time, 4 or 8.
+template <class S, int kTogether_ = 4>
 struct Softmax {
   static constexpr int kLanes = S::kHeadDim / 4, kGroups = 32 / kLanes;  // lanes that share a position
-  static constexpr int kTogether = 4;                                    // positions
+  static constexpr int kTogether = kTogether_;
   static constexpr int kScores = kTogether * S::kQueryHeads, kReplicas = kLanes / kScores;
-  static_assert(kReplicas >= 1 && kGroups <= 2 && kTogether * kGroups * kWarps == S::kPositions);
+  static_assert(kReplicas >= 1 && kGroups <= 2);
 
   float q[S::kQueryHeads][4], values[S::kQueryHeads][4] = {};
   float maximum = -INFINITY, sum = 0.0f;  // of the lane's head; the sum of its own positions alone
@@ -40,7 +108,7 @@ struct Softmax {
     return __shfl_sync(kAllLanes, v, lane / kLanes * kLanes + head * kReplicas);
   }
 
-  __device__ void start(const AttentionShared<S>& sh, int lane) {
+  __device__ void start(const HeadsShared<S>& sh, int lane) {
 #pragma unroll
     for (int h = 0; h < S::kQueryHeads; ++h) {
       const float4 v = *reinterpret_cast<const float4*>(&sh.q[h][4 * (lane % kLanes)]);
@@ -73,8 +141,8 @@ struct Softmax {
 
     const bool own = valid >> position(lane) & 1;
     float top = own ? s[0] : -INFINITY;
-    top = fmaxf(top, __shfl_xor_sync(kAllLanes, top, kLanes / 2));
-    top = fmaxf(top, __shfl_xor_sync(kAllLanes, top, kLanes / 4));
+#pragma unroll
+    for (int n = kTogether; n > 1; n /= 2) top = fmaxf(top, __shfl_xor_sync(kAllLanes, top, kLanes / 2 * n / kTogether));
     top = fmaxf(top, maximum);
     const float weight = own ? power_of_2(s[0] - top) : 0.0f;
     if (__any_sync(kAllLanes, top > maximum)) {
@@ -100,10 +168,10 @@ struct Softmax {
     }
   }
 
-  // Leaves the warp's result in shared memory.
-  __device__ void finish(AttentionShared<S>& sh, int warp, int lane) {
-    sum += __shfl_xor_sync(kAllLanes, sum, kLanes / 2);
-    sum += __shfl_xor_sync(kAllLanes, sum, kLanes / 4);
+  // Joins the lanes' sums and the groups' results: lanes below kLanes have the warp's.
+  __device__ void join(int lane) {
+#pragma unroll
+    for (int n = kTogether; n > 1; n /= 2) sum += __shfl_xor_sync(kAllLanes, sum, kLanes / 2 * n / kTogether);
     if (kGroups == 2) {
       const float top = fmaxf(maximum, __shfl_xor_sync(kAllLanes, maximum, 16));
       const float scale = maximum > -INFINITY ? power_of_2(maximum - top) : 0.0f;
@@ -120,12 +188,41 @@ struct Softmax {
         }
       }
     }
+  }
+  // The lane that has a head's maximum and sum for `sh`.
+  __device__ static bool speaks(int lane) { return lane < kLanes && lane % kReplicas == 0 && position(lane) == 0; }
+  // A team's second warp leaves its result, and the first takes it.
+  __device__ void leave(RowShared<S>& sh, int lane) const {
+#pragma unroll
+    for (int h = 0; h < S::kQueryHeads; ++h)
+      if (lane < kLanes)
+        *reinterpret_cast<float4*>(&sh.values[h * S::kHeadDim + 4 * lane]) =
+            make_float4(values[h][0], values[h][1], values[h][2], values[h][3]);
+    if (speaks(lane)) sh.maximum[score(lane)] = maximum, sh.sum[score(lane)] = sum;
+  }
+  __device__ void take(const RowShared<S>& sh, int lane) {
+    const float other = sh.maximum[score(lane) % S::kQueryHeads], top = fmaxf(maximum, other);
+    const float scale = maximum > -INFINITY ? power_of_2(maximum - top) : 0.0f,
+                other_scale = other > -INFINITY ? power_of_2(other - top) : 0.0f;
+    sum = sum * scale + sh.sum[score(lane) % S::kQueryHeads] * other_scale;
+    maximum = top;
+#pragma unroll
+    for (int h = 0; h < S::kQueryHeads; ++h) {
+      const float f = of_head(scale, h, lane), g = of_head(other_scale, h, lane);
+      const float4 v = *reinterpret_cast<const float4*>(&sh.values[h * S::kHeadDim + 4 * (lane % kLanes)]);
+      values[h][0] = values[h][0] * f + v.x * g, values[h][1] = values[h][1] * f + v.y * g;
+      values[h][2] = values[h][2] * f + v.z * g, values[h][3] = values[h][3] * f + v.w * g;
+    }
+  }
+  // Leaves the warp's result in shared memory.
+  __device__ void finish(AttentionShared<S, 1>& sh, int warp, int lane) {
+    join(lane);
     if (lane >= kLanes) return;
 #pragma unroll
     for (int h = 0; h < S::kQueryHeads; ++h)
       *reinterpret_cast<float4*>(&sh.values[warp][h * S::kHeadDim + 4 * lane]) =
           make_float4(values[h][0], values[h][1], values[h][2], values[h][3]);
-    if (lane % kReplicas == 0 && position(lane) == 0) {
+    if (speaks(lane)) {
       sh.maximum[score(lane)][warp] = maximum;
       sh.sum[score(lane)][warp] = sum;
     }
@@ -134,7 +231,7 @@ struct Softmax {
 
 // The block's maximum and sum of a head, and each warp's factor.
 template <class S>
-__device__ inline float2 join_warps(const AttentionShared<S>& sh, int head, float (&scale)[kWarps]) {
+__device__ inline float2 join_warps(const AttentionShared<S, 1>& sh, int head, float (&scale)[kWarps]) {
   float top = -INFINITY, total = 0.0f;
 #pragma unroll
   for (int w = 0; w < kWarps; ++w) top = fmaxf(top, scale[w] = sh.maximum[head][w]);
@@ -144,6 +241,48 @@ __device__ inline float2 join_warps(const AttentionShared<S>& sh, int head, floa
     total += sh.sum[head][w] * scale[w];
   }
   return make_float2(top, total);
+}
+
+// What a lane has of all blocks' parts of 8 outputs: four values of source lane % 16, of the lower or upper half, with their maximum and
+// sum.
+struct PartialWords {
+  WordPair values, sums;
+};
+// words: of the group; rank: which share of the outputs, and `part` which 8 of it.
+template <class S>
+__device__ inline PartialWords poll_partials(const uint64_t* words, int rank, int part, int lane, uint32_t epoch, Patience& patience,
+                                             uint32_t phase) {
+  static_assert(kGroupBlocks == 16 && S::kCombined % 8 == 0 && S::kCombined / 8 <= kWarps);
+  const int source = lane % kGroupBlocks, half = lane / kGroupBlocks;
+  const uint64_t* at = words + ((rank * (S::kCombined / 8) + part) * kGroupBlocks + source) * 4 + 2 * half;
+  const uint64_t* sum_at = words + S::kPartialWords + (rank * kGroupBlocks + source) * 4;
+  PartialWords got;
+  int n = 0;
+  do got.values = load_words(at), got.sums = load_words(sum_at), ++n;
+  while (__any_sync(kAllLanes, (!got.values.are_of(epoch) || !got.sums.are_of(epoch)) && patience.holds(n, phase)));
+  return got;
+}
+// Output lane % 8 of the 8.
+__device__ inline float combine_partials(const PartialWords& partial, int lane) {
+  const float maximum = __uint_as_float(partial.sums.a.low);
+  // Both halves of the warp hold the same 16 maxima; as integers they are in the same order.
+  const int bits = __float_as_int(maximum), ordered = bits ^ (bits >> 31 & 0x7fffffff);
+  const int highest = __reduce_max_sync(kAllLanes, ordered);
+  const float top = __int_as_float(highest ^ (highest >> 31 & 0x7fffffff));
+  const float scale = maximum > -INFINITY ? power_of_2(maximum - top) : 0.0f;
+  float sum = __uint_as_float(partial.sums.b.low) * scale;
+#pragma unroll
+  for (int offset = 1; offset < kGroupBlocks; offset *= 2) sum += __shfl_xor_sync(kAllLanes, sum, offset);
+  const float2 low = floats_of(partial.values.a), high = floats_of(partial.values.b);
+  const float o[4] = {low.x * scale, low.y * scale, high.x * scale, high.y * scale};
+  // Sums over 16 lanes while the four values spread over them: value i ends on lanes with bits 3 and 2 equal to i.
+  const bool b3 = lane & 8, b2 = lane & 4;
+  const float first = (b3 ? o[2] : o[0]) + __shfl_xor_sync(kAllLanes, b3 ? o[0] : o[2], 8);
+  const float second = (b3 ? o[3] : o[1]) + __shfl_xor_sync(kAllLanes, b3 ? o[1] : o[3], 8);
+  float v = (b2 ? second : first) + __shfl_xor_sync(kAllLanes, b2 ? first : second, 4);
+  v += __shfl_xor_sync(kAllLanes, v, 1);
+  v += __shfl_xor_sync(kAllLanes, v, 2);
+  return __shfl_sync(kAllLanes, __fdividef(v, sum), lane % 8 * 4);
 }
 
 }  // namespace bolide::decode

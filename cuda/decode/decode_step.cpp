@@ -86,18 +86,29 @@ const CompiledShape* find_shape(const NormQkvArgs& qkv, const NormGateUpArgs& ga
 const NormQkvArgs& first_qkv(const Step& step) { return std::get<NormQkvArgs>(step.ops[1]); }
 const NormGateUpArgs& first_gate_up(const Step& step) { return std::get<NormGateUpArgs>(step.ops[4]); }
 
+// Several sequences' blocks of positions stream in one after another, each for its own warps while the others wait: what that costs grows
+// with their lengths (docs/performance.md), the attention kernels' launches do not.
+constexpr int32_t kLongestOfSeveral = 1024;
+
+// Edges' words: of one row, and what the kernel for several needs beside it.
 constexpr size_t kMaxWords = size_t{1} << 16;
+constexpr size_t words_of(bool several) { return kMaxWords * (several ? decode::kMaxRows : 1); }
+constexpr size_t buffer_bytes(bool several) { return words_of(several) * sizeof(uint64_t) + 256; }
 
 }  // namespace
 
-size_t DecodeSteps::memory_bytes() { return kMaxWords * sizeof(uint64_t) + 256; }
+size_t DecodeSteps::memory_bytes() { return buffer_bytes(false) + buffer_bytes(true); }
 
 std::string DecodeSteps::why_not(const CudaContext& context, const Step& step) const {
   if (context.compute_capability != 90 || !compiled_architectures().holds("sm_90a"))
     return "needs compute capability 9.0 and code compiled for sm_90a";
   if (context.multiprocessors < decode::kBlocks) return fmt::format("needs {} multiprocessors", decode::kBlocks);
-  if (step.capacity.tokens != 1) return "takes one row";
+  const bool several = step.capacity.tokens > 1;
+  if (step.capacity.tokens > decode::kMaxRows) return fmt::format("takes at most {} rows", decode::kMaxRows);
+  if (several && !step.one_row_each) return "takes one row of a sequence, and its token with it";
   if (context.activations != DType::bf16) return "takes bfloat16 activations";
+  if (several && step.longest_sequence > kLongestOfSeveral)
+    return fmt::format("takes several sequences of at most {} tokens", kLongestOfSeveral);
   const Pattern pattern(step);
   if (!pattern.complete) return "the step's ops are not those of a forward pass";
   if (pattern.layers > decode::kMaxLayers) return fmt::format("takes at most {} layers", decode::kMaxLayers);
@@ -107,13 +118,15 @@ std::string DecodeSteps::why_not(const CudaContext& context, const Step& step) c
   if (!shape)
     return fmt::format("is not compiled for hidden {}, {} query and {} key/value heads of {}, MLP {}", qkv.hidden, qkv.heads, qkv.kv_heads,
                        qkv.head_dim, gate_up.mlp);
+  if (several && !shape->launch_rows) return "takes one row of this shape";
   if (pattern.sample->vocab % 8 != 0) return fmt::format("takes a vocabulary of a multiple of 8, not {}", pattern.sample->vocab);
   if (gate_up.norm_eps != qkv.norm_eps || pattern.logits->norm_eps != qkv.norm_eps) return "takes one epsilon for all norms";
   const KvView kv = kv_view(*qkv.kv);
   if (kv.dtype != DType::bf16) return "takes a bfloat16 KV cache";
   if (kv.chunk_tokens % shape->positions != 0) return fmt::format("takes KV chunks of a multiple of {} tokens", shape->positions);
   const int64_t longest = int64_t{step.capacity.chunk_ids} * kv.chunk_tokens;
-  if (longest > int64_t{decode::kMaxOwnBlocks} * decode::kGroupBlocks * shape->positions) return "the context is too long";
+  const int64_t blocks = decode::max_own_blocks(step.capacity.tokens) - (several ? decode::kMaxRows : 0);
+  if (longest > blocks * decode::kGroupBlocks * shape->positions) return "the context is too long";
   if (int64_t{kv.chunks} * kv.kv_heads * 2 * kv.chunk_tokens / shape->positions > INT32_MAX) return "the KV cache is too large";
   if (!plain_bf16(pattern.embed->table) || !plain_bf16(pattern.logits->head)) return "takes bfloat16 weights";
   for (size_t i = 0; i < pattern.layers; ++i) {
@@ -146,9 +159,11 @@ bool DecodeSteps::enqueue(CudaContext& context, const Step& step, long long* clo
   const NormQkvArgs& qkv = first_qkv(step);
   const CompiledShape& shape = *find_shape(qkv, first_gate_up(step));
   require_contract(static_cast<size_t>(shape.words) <= kMaxWords, "the shape's words do not fit their buffer", {"decode"});
-  if (!words_) {
-    words_ = std::make_unique<CudaBuffer>(memory_bytes(), device_, "the decode kernel");
-    check_cuda(cudaMemsetAsync(words_->data(), 0, memory_bytes(), context.stream), "memset", {"decode"});
+  const bool several = step.capacity.tokens > 1;
+  std::unique_ptr<CudaBuffer>& buffer = words_[several];
+  if (!buffer) {
+    buffer = std::make_unique<CudaBuffer>(buffer_bytes(several), device_, "the decode kernel");
+    check_cuda(cudaMemsetAsync(buffer->data(), 0, buffer_bytes(several), context.stream), "memset", {"decode"});
   }
   decode::Parameters p{};
   p.in = *qkv.in;
@@ -166,8 +181,8 @@ bool DecodeSteps::enqueue(CudaContext& context, const Step& step, long long* clo
   p.logits = pattern.logits->logits;
   p.out = pattern.sample->out;
   p.kv = kv_view(*qkv.kv);
-  p.words = static_cast<uint64_t*>(words_->data());
-  p.epoch = reinterpret_cast<uint32_t*>(p.words + kMaxWords);
+  p.words = static_cast<uint64_t*>(buffer->data());
+  p.epoch = reinterpret_cast<uint32_t*>(p.words + words_of(several));
   p.alone = step.plain_sampling;
   p.drawn = reinterpret_cast<int32_t*>(p.epoch + 1);
   p.fault = context.fault;
@@ -177,7 +192,7 @@ bool DecodeSteps::enqueue(CudaContext& context, const Step& step, long long* clo
   const auto pace = [&](int percent) { return context.copy_pace * 2 * decode::kBlocks * percent / (100 * context.multiprocessors); };
   p.pace = pace(98);
   p.head_pace = pace(90);
-  shape.launch(p, context.stream);
+  (several ? shape.launch_rows : shape.launch)(p, context.stream);
   if (!p.alone) cuda_sample(context, *pattern.sample, p.drawn);
   return true;
 }

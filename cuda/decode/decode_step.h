@@ -36,7 +36,8 @@ class DecodeSteps {
 
   int device_;
   std::vector<Table> tables_;
-  std::unique_ptr<CudaBuffer> words_;  // the edges' words, then the epoch and whether the token was drawn
+  // The edges' words, then the epoch and whether the token was drawn: of the kernel for one row, and of that for several.
+  std::unique_ptr<CudaBuffer> words_[2];
 };
 
 }  // namespace bolide

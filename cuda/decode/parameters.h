@@ -1,4 +1,4 @@
-// The decode kernel's parameters: one token of one sequence, all layers in one launch. C++17 and plain data.
+// The decode kernel's parameters: one token each of one sequence or of up to kMaxRows, all layers in one launch. C++17 and plain data.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -14,7 +14,9 @@ constexpr int kStageColumns = 1024;  // of k: a stage of the stream holds 8 rows
 constexpr int kHeadGroups = 8;       // key/value heads: each is one group of blocks' work
 constexpr int kGroupBlocks = kBlocks / kHeadGroups;
 constexpr int kMaxLayers = 64;
-constexpr int kMaxOwnBlocks = 512;  // blocks of positions that a thread block can own, see stream.cuh
+constexpr int kMaxRows = 4;  // sequences of a step, one row each: two warps' attention, two columns of the tensor cores' fragments
+// Blocks of positions that a thread block can own, see stream.cuh: of one sequence, or of all together.
+constexpr int max_own_blocks(int rows) { return rows == 1 ? 512 : 2048; }
 
 // Weights are bf16, row-major and without gaps; vectors are f32, null where the model has none.
 struct Layer {
@@ -38,12 +40,12 @@ struct Parameters {
   float embed_scale, norm_eps, softmax_scale;
   GatedActivation activation;
   int32_t vocab;
-  float* logits;      // [1, V], out
-  SampledToken* out;  // [1], out, where *drawn says so
+  float* logits;      // [rows, V], out; several rows: unspecified where `alone`
+  SampledToken* out;  // [rows], out, where *drawn says so
   bool alone;         // sample() does not follow: the host knows that temperature alone shapes the distribution
-  int32_t* drawn;     // out: 1 when the kernel has drawn the token itself, 0 when sample has to
+  int32_t* drawn;     // out: 1 when the kernel has drawn all rows' tokens itself, 0 when sample has to
   KvView kv;
-  uint64_t* words;  // [Shape::kWords], see edges.cuh
+  uint64_t* words;  // [1 or kMaxRows][Shape::kWords], see edges.cuh
   uint32_t* epoch;  // counts layers over all launches
   DeviceFault* fault;
   int32_t pace, head_pace;  // clocks from one copy of 2 KB to the next, in the layers and in the head

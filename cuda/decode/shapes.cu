@@ -6,20 +6,30 @@
 namespace bolide::decode {
 namespace {
 
-template <class S>
+template <class S, int kRows>
 void launch_shape(const Parameters& parameters, cudaStream_t stream) {
   LaunchOptions options;
   options.cooperative = true;  // blocks wait for each other: all have to be resident
-  launch_with(options, CudaSite{"decode"}, parameters.clocks ? decode_kernel<S, true> : decode_kernel<S, false>, dim3(kBlocks),
-              dim3(kThreads + 128), sizeof(Shared<S>), stream, parameters);
+  launch_with(options, CudaSite{"decode"}, parameters.clocks ? decode_kernel<S, kRows, true> : decode_kernel<S, kRows, false>,
+              dim3(kBlocks), dim3(kThreads + 128), sizeof(Shared<S, kRows>), stream, parameters);
 }
 
 template <int kHidden, int kQueries, int kMlp, int kQueryHeads, int kHeadDim>
 CompiledShape shape() {
   using S = Shape<kHidden, kQueries, kMlp, kQueryHeads, kHeadDim>;
-  return {
-      kHidden * kStageColumns, kQueries * kStageColumns, kMlp * kStageColumns, kQueryHeads * kHeadGroups, kHeadGroups, kHeadDim, S::kWords,
-      S::kPositions,           launch_shape<S>};
+  CompiledShape shape{kHidden * kStageColumns,
+                      kQueries * kStageColumns,
+                      kMlp * kStageColumns,
+                      kQueryHeads * kHeadGroups,
+                      kHeadGroups,
+                      kHeadDim,
+                      S::kWords,
+                      S::kPositions,
+                      launch_shape<S, 1>,
+                      nullptr};
+  // Of wider vectors the rows' parts do not stay in registers: slower than the ops one by one (measured on an H100, docs/performance.md).
+  if constexpr (kMlp <= 3) shape.launch_rows = launch_shape<S, kMaxRows>;
+  return shape;
 }
 
 }  // namespace

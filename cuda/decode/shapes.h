@@ -12,6 +12,7 @@ struct CompiledShape {
   int32_t words;                                            // of the edges
   int32_t positions;                                        // in a block of K and V
   void (*launch)(const Parameters& parameters, cudaStream_t stream);
+  void (*launch_rows)(const Parameters& parameters, cudaStream_t stream);  // up to kMaxRows; null: too large for that
 };
 const std::vector<CompiledShape>& compiled_shapes();
 

@@ -6,28 +6,30 @@
 
 namespace bolide::decode {
 
-template <class S>
+// kRows: 1, or kMaxRows for that many at most.
+template <class S, int kRows>
 struct SharedBase {
   Layer layers[kMaxLayers];
-  AttentionShared<S> attention;
-  float sums[2][kWarps][S::kMaxSums];  // the warps' shares of a product's rows: of this product and the one before
-  alignas(16) float squares[2][kWarps];
+  AttentionShared<S, kRows> attention;
+  // The warps' shares of a product's rows, for each row of the step: of this product and the one before.
+  alignas(16) float sums[2][kWarps][S::kMaxSums * kRows];
+  alignas(16) float squares[2][kRows][kWarps];
   long long clocks[kBlockClocks];
-  OwnBlocks own;
+  OwnBlocks<kRows> own;
   uint64_t own_ready;
 };
 constexpr size_t kSharedLimit = 227 * 1024;
-template <class S>
+template <class S, int kRows>
 constexpr int stages_that_fit() {
-  const int n = static_cast<int>((kSharedLimit - sizeof(SharedBase<S>) - 512) / (kStageBytes + 2 * sizeof(uint64_t)));
+  const int n = static_cast<int>((kSharedLimit - sizeof(SharedBase<S, kRows>) - 512) / (kStageBytes + 2 * sizeof(uint64_t)));
   return n < 13 ? n : 13;
 }
-template <class S>
+template <class S, int kRows>
 struct Shared {
-  static constexpr int kStages = stages_that_fit<S>();
+  static constexpr int kStages = stages_that_fit<S, kRows>();
   alignas(128) char ring[kStages * kStageBytes];
   uint64_t full[kStages], empty[kStages];
-  SharedBase<S> base;
+  SharedBase<S, kRows> base;
 };
 
 // Divisions without the compiler's, whose way out for extreme operands is a call. Rounded to nearest for operands far from overflow and
@@ -45,17 +47,5 @@ __device__ inline long long global_nanoseconds() {
   asm volatile("mov.u64 %0, %globaltimer;" : "=l"(t));
   return t;
 }
-
-struct Candidate {
-  float value = -INFINITY;
-  int32_t id = INT_MAX;
-  __device__ void keep(float v, int32_t i) {
-    if (v > value || (v == value && i < id)) value = v, id = i;
-  }
-  __device__ void join_warp() {
-#pragma unroll
-    for (int offset = 16; offset > 0; offset /= 2) keep(__shfl_xor_sync(kAllLanes, value, offset), __shfl_xor_sync(kAllLanes, id, offset));
-  }
-};
 
 }  // namespace bolide::decode

@@ -1,4 +1,4 @@
-// The stream of a block: its share of all weights, and of the sequence's K and V, in the order of use, through a ring in shared memory. One
+// The stream of a block: its share of all weights, and of the sequences' K and V, in the order of use, through a ring in shared memory. One
 // thread brings it and never waits for other blocks, so that it runs ahead into the next phase and the next layer.
 //
 // A stage of weights is 8 rows ("octet") of kStageColumns columns. A stage of K and V is a block of kPositions positions of one head: K
@@ -42,19 +42,36 @@ struct Shape {
   static_assert(kQueries * kStageColumns == kHeadGroups * kQueryHeads * kHeadDim && kHeadRows % (8 * kGroupBlocks) == 0);
 };
 
-// What a block owns of the context, made once at the start.
+// What a block owns of the contexts, made once at the start.
+template <int kRows>
 struct OwnBlocks {
-  int count;                    // blocks of positions: rank, rank + kGroupBlocks, ..., the new one's included
-  int context;                  // positions before the new one
-  int slot_chunk, slot_offset;  // where that one's K and V go
-  int offset[kMaxOwnBlocks];    // of block j's first K row within a layer's part of the cache, in kPositions rows
+  int most;                                   // of a row
+  int first[kRows + 1];                       // in `offset`, by row
+  int context[kRows];                         // positions before the new one
+  int slot_chunk[kRows], slot_offset[kRows];  // where that one's K and V go
+  int offset[max_own_blocks(kRows)];          // of a block's first K row within a layer's part of the cache, in kPositions rows
 };
+// A row's blocks of positions: this, and every kGroupBlocks further, the new one's included.
+__host__ __device__ constexpr int rank_in_row(int rank, int row) { return (rank + kGroupBlocks - 2 * row) % kGroupBlocks; }
 
-template <class S, int kStages>
+// Row of QKV that is a key/value head's local row `row`.
+template <class S>
+__device__ inline int qkv_row(int group, int row) {
+  constexpr int kQueryRows = S::kQueryHeads * S::kHeadDim;
+  if (row < kQueryRows) return group * kQueryRows + row;
+  row -= kQueryRows;
+  const int first = kHeadGroups * kQueryRows + group * S::kHeadDim;
+  return row < S::kHeadDim ? first + row : first + kHeadGroups * S::kHeadDim + row - S::kHeadDim;
+}
+// First position that a row at position `context` sees.
+__device__ inline int first_seen(int context, int window) { return window > 0 ? max(0, context + 1 - window) : 0; }
+
+template <class S, int kStages, int kRows>
 struct Producer {
   const Parameters& p;
   const Layer* layers;
-  const OwnBlocks& own;
+  const OwnBlocks<kRows>& own;
+  const int rows;
   char* ring;
   uint64_t *full, *empty;
   RingPlace<kStages> place;
@@ -63,8 +80,9 @@ struct Producer {
   uint64_t policy;
   Patience patience;
 
-  __device__ Producer(const Parameters& parameters, const Layer* table, const OwnBlocks& owned, char* ring_data, uint64_t* f, uint64_t* e)
-      : p(parameters), layers(table), own(owned), ring(ring_data), full(f), empty(e) {
+  __device__ Producer(const Parameters& parameters, const Layer* table, const OwnBlocks<kRows>& owned, int row_count, char* ring_data,
+                      uint64_t* f, uint64_t* e)
+      : p(parameters), layers(table), own(owned), rows(row_count), ring(ring_data), full(f), empty(e) {
     asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));  // the stream must not push the edges' words out of L2
   }
 
@@ -104,14 +122,15 @@ struct Producer {
       place.next();
     }
   }
-  __device__ void keys_and_values(int layer, int first_block, int group, int rank) {
+  __device__ void keys_and_values(int layer, int row, int first_block, int group, int rank) {
     constexpr int kHalf = kStageBytes / 2;
     const __nv_bfloat16* base = kv_row<__nv_bfloat16>(p.kv, layer, 0, group, false, 0);
     const int64_t to_values = static_cast<int64_t>(p.kv.chunk_tokens) * S::kHeadDim;
-    for (int j = 0; j < own.count; ++j) {
-      const int block = rank + j * kGroupBlocks;
-      if (block < first_block || block * S::kPositions >= own.context) continue;
-      const uint32_t bytes = min(S::kPositions, own.context - block * S::kPositions) * S::kHeadDim * 2;
+    const int first = own.first[row], context = own.context[row];
+    for (int j = first; j < own.first[row + 1]; ++j) {
+      const int block = rank + (j - first) * kGroupBlocks;
+      if (block < first_block || block * S::kPositions >= context) continue;
+      const uint32_t bytes = min(S::kPositions, context - block * S::kPositions) * S::kHeadDim * 2;
       char* to = next_slot(2 * bytes);
       const __nv_bfloat16* keys = base + static_cast<int64_t>(own.offset[j]) * (S::kPositions * S::kHeadDim);
 #pragma unroll 1
@@ -122,14 +141,6 @@ struct Producer {
       }
       place.next();
     }
-  }
-  // first_row of a key/value head's rows in QKV, local row `row`.
-  __device__ static int qkv_row(int group, int row) {
-    constexpr int kQueryRows = S::kQueryHeads * S::kHeadDim;
-    if (row < kQueryRows) return group * kQueryRows + row;
-    row -= kQueryRows;
-    const int first = kHeadGroups * kQueryRows + group * S::kHeadDim;
-    return row < S::kHeadDim ? first + row : first + kHeadGroups * S::kHeadDim + row - S::kHeadDim;
   }
 
   __device__ void run(bool with_head, uint64_t* own_ready) {
@@ -143,7 +154,9 @@ struct Producer {
       for (int phase = 0; phase < (is_head ? 1 : 4); ++phase) {
         if (phase == 1) {
           if (layer == 0) wait(*own_ready, 0, patience, kRoomPhase);
-          keys_and_values(layer, l.window > 0 ? max(0, own.context + 1 - l.window) / S::kPositions : 0, group, rank);
+#pragma unroll 1
+          for (int row = 0; row < rows; ++row)
+            keys_and_values(layer, row, first_seen(own.context[row], l.window) / S::kPositions, group, rank_in_row(rank, row));
         }
         const __nv_bfloat16* weight = is_head ? p.head : phase == 0 ? l.qkv : phase == 1 ? l.output : phase == 2 ? l.gate_up : l.down;
         const int row_stages = phase == 1 ? S::kQueries : phase == 3 ? S::kMlp : S::kHidden;
@@ -154,7 +167,7 @@ struct Producer {
           if (is_head) {
             row = (o * kBlocks + block) * 8;
           } else if (phase == 0) {
-            row = qkv_row(group, (rank * S::kHeadOctets + o) * 8);
+            row = qkv_row<S>(group, (rank * S::kHeadOctets + o) * 8);
           } else if (phase == 2) {
             row = o < S::kMlp ? (block * S::kMlp + o) * 8 : S::kMlp * kStageColumns + (block * S::kMlp + o - S::kMlp) * 8;
           }

@@ -10,10 +10,10 @@ namespace bolide::decode {
 // kTimed: adds the first warp's clocks by phase to p.clocks.
 template <class S, bool kTimed>
 struct Worker {
-  static constexpr int kStages = Shared<S>::kStages;
+  static constexpr int kStages = Shared<S, 1>::kStages;
   static constexpr int kOwnRows = 8 * S::kHidden;  // of the residual stream: row kOwnRows * block + 32 * warp + lane
   const Parameters& p;
-  SharedBase<S>& sh;
+  SharedBase<S, 1>& sh;
   Ring<kStages> ring;
   const int warp, lane, block, group, rank;
   uint32_t base_epoch = 0;
@@ -22,7 +22,7 @@ struct Worker {
   float residual = 0.0f;
   float2 turn[2] = {};  // cosine and sine of the pairs 2 lane and 2 lane + 1
 
-  __device__ Worker(const Parameters& parameters, SharedBase<S>& shared, const Ring<kStages>& r)
+  __device__ Worker(const Parameters& parameters, SharedBase<S, 1>& shared, const Ring<kStages>& r)
       : p(parameters),
         sh(shared),
         ring(r),
@@ -50,13 +50,14 @@ struct Worker {
     return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
   }
   __device__ float inverse_rms() const {
-    const float4 a = *reinterpret_cast<const float4*>(&sh.squares[parity][0]), b = *reinterpret_cast<const float4*>(&sh.squares[parity][4]);
+    const float4 a = *reinterpret_cast<const float4*>(&sh.squares[parity][0][0]),
+                 b = *reinterpret_cast<const float4*>(&sh.squares[parity][0][4]);
     const float v = ((a.x + a.y) + (a.z + a.w)) + ((b.x + b.y) + (b.z + b.w));
     return rsqrtf(v / (S::kHidden * kStageColumns) + p.norm_eps);
   }
   __device__ void leave_squares(float squares) {
     squares = warp_sum(squares);
-    if (lane == 0) sh.squares[parity][warp] = squares;
+    if (lane == 0) sh.squares[parity][0][warp] = squares;
   }
   // Rows first .. of a vector that all blocks read, two a word.
   __device__ void publish(int words, int row, bool present, float v, uint32_t epoch) {
@@ -103,22 +104,12 @@ struct Worker {
     }
     if (32 * warp + lane < kOwnRows) residual = __bfloat162float(row[kOwnRows * block + 32 * warp + lane]) * p.embed_scale;
   }
-  __device__ void make_turn() {
-    const int position = p.in.positions[0];
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      // The product is rounded to float32 before cosine and sine are taken of it, as transformers does.
-      if (lane < S::kHeadDim / 4)
-        sincosf(__fmul_rn(static_cast<float>(position), p.inverse_frequencies[2 * lane + i]), &turn[i].y, &turn[i].x);
-    }
-  }
-
   __device__ void qkv(const Layer& l, int layer, uint32_t epoch, VectorPart<S::kHidden>& x) {
     Poll<S::kHidden, false> poll(p.words + S::kHiddenIn, warp, lane);
     const int row = 32 * warp + lane;
     const bool present = row < 8 * S::kHeadOctets;
     const int local = rank * 8 * S::kHeadOctets + row;
-    const float bias = l.qkv_bias && present ? l.qkv_bias[Producer<S, kStages>::qkv_row(group, local)] : 0.0f;
+    const float bias = l.qkv_bias && present ? l.qkv_bias[qkv_row<S>(group, local)] : 0.0f;
     product<S::kHidden, S::kHeadOctets>(ring, S::kHeadOctets, x, own_sums(), warp, lane, [&] {
       mark(qkv_product, loading);
       if (layer > 0) poll.finish(x, epoch - 1, ring.patience, where(layer, qkv_product));
@@ -139,7 +130,7 @@ struct Worker {
   __device__ void make_head(const Layer& l, int layer, uint32_t epoch);
   // The new position's K and V into the cache, where other launches read them.
   __device__ void append(int layer);
-  __device__ bool owns_new_position() const { return sh.own.context / S::kPositions % kGroupBlocks == rank; }
+  __device__ bool owns_new_position() const { return sh.own.context[0] / S::kPositions % kGroupBlocks == rank; }
 
   __device__ void attend(const Layer& l);
 
@@ -204,7 +195,7 @@ struct Worker {
     base_epoch = *static_cast<const volatile uint32_t*>(p.epoch);
     VectorPart<S::kHidden> x;
     embed(x);
-    make_turn();
+    make_turn<S>(p.in.positions[0], p.inverse_frequencies, lane, turn);
     last = begin;
     for (int layer = 0; layer < p.layer_count; ++layer) {
       const Layer& l = sh.layers[layer];

@@ -7,41 +7,16 @@ namespace bolide::decode {
 
 template <class S, bool kTimed>
 __device__ void Worker<S, kTimed>::make_head(const Layer& l, int layer, uint32_t epoch) {
-  constexpr int kHalf = S::kHeadDim / 2;
   if (warp >= S::kQueryHeads + 2) return;
-  const bool is_q = warp < S::kQueryHeads, is_v = warp == S::kQueryHeads + 1, active = lane < S::kHeadDim / 4;
-  const float* norm = is_q ? l.q_norm : is_v ? nullptr : l.k_norm;
-  const int at = 2 * (active ? lane : 0);
-  float2 low_weight{1.0f, 1.0f}, high_weight{1.0f, 1.0f};
-  if (norm) low_weight = *reinterpret_cast<const float2*>(norm + at), high_weight = *reinterpret_cast<const float2*>(norm + kHalf + at);
-  const uint64_t* words = p.words + S::kHeads + (group * S::kHeadRows + warp * S::kHeadDim + at) / 2;
+  HeadMaker<S> maker;
+  maker.start(l, warp, lane);
+  const uint64_t* words = p.words + S::kHeads + (group * S::kHeadRows + warp * S::kHeadDim + maker.at) / 2;
   Word a, b;
   int n = 0;
-  do a = load_word(words), b = load_word(words + kHalf / 2), ++n;
+  do a = load_word(words), b = load_word(words + maker.kHalf / 2), ++n;
   while (__any_sync(kAllLanes, (!a.is_of(epoch) || !b.is_of(epoch)) && ring.patience.holds(n, where(layer, attention))));
   mark(attention, waiting);
-  float2 low = floats_of(a), high = floats_of(b);
-  if (norm) {
-    const float squares = active ? (low.x * low.x + low.y * low.y) + (high.x * high.x + high.y * high.y) : 0.0f;
-    const float scale = rsqrtf(warp_sum(squares) / S::kHeadDim + p.norm_eps);
-    low.x *= scale * low_weight.x, low.y *= scale * low_weight.y;
-    high.x *= scale * high_weight.x, high.y *= scale * high_weight.y;
-  }
-  if (!is_v) {
-    const float2 l0 = low, h0 = high;
-    low = make_float2(l0.x * turn[0].x - h0.x * turn[0].y, l0.y * turn[1].x - h0.y * turn[1].y);
-    high = make_float2(h0.x * turn[0].x + l0.x * turn[0].y, h0.y * turn[1].x + l0.y * turn[1].y);
-  }
-  if (!active) return;
-  if (is_q) {
-    const float scale = p.softmax_scale * 1.4426950408889634f;
-    *reinterpret_cast<float2*>(&sh.attention.q[warp][at]) = make_float2(low.x * scale, low.y * scale);
-    *reinterpret_cast<float2*>(&sh.attention.q[warp][kHalf + at]) = make_float2(high.x * scale, high.y * scale);
-    return;
-  }
-  const uint32_t low_pair = pack_bf16(low.x, low.y), high_pair = pack_bf16(high.x, high.y);
-  *reinterpret_cast<uint32_t*>(&sh.attention.fresh[is_v][at]) = low_pair;
-  *reinterpret_cast<uint32_t*>(&sh.attention.fresh[is_v][kHalf + at]) = high_pair;
+  maker.finish(floats_of(a), floats_of(b), turn, p, sh.attention, warp);
 }
 
 template <class S, bool kTimed>
@@ -50,18 +25,19 @@ __device__ void Worker<S, kTimed>::append(int layer) {
   const int i = threadIdx.x - (kThreads - 2 * kPairs);  // K's pairs, then V's
   if (i < 0 || !owns_new_position()) return;
   const bool is_v = i >= kPairs;
-  __nv_bfloat16* to = kv_row<__nv_bfloat16>(p.kv, layer, sh.own.slot_chunk, group, is_v, sh.own.slot_offset);
+  __nv_bfloat16* to = kv_row<__nv_bfloat16>(p.kv, layer, sh.own.slot_chunk[0], group, is_v, sh.own.slot_offset[0]);
   reinterpret_cast<uint32_t*>(to)[i % kPairs] = reinterpret_cast<const uint32_t*>(sh.attention.fresh[is_v])[i % kPairs];
 }
 
 template <class S, bool kTimed>
 __device__ void Worker<S, kTimed>::attend(const Layer& l) {
   using Lanes = Softmax<S>;
+  static_assert(Lanes::kTogether * Lanes::kGroups * kWarps == S::kPositions);
   Lanes lanes;
   lanes.start(sh.attention, lane);
-  const int context = sh.own.context, from = l.window > 0 ? max(0, context + 1 - l.window) : 0;
+  const int context = sh.own.context[0], from = first_seen(context, l.window);
   const int within = Lanes::kTogether * (warp * Lanes::kGroups + lane / Lanes::kLanes), column = 4 * (lane % Lanes::kLanes);
-  for (int j = 0; j < sh.own.count; ++j) {
+  for (int j = 0; j < sh.own.first[1]; ++j) {
     const int first = (rank + j * kGroupBlocks) * S::kPositions;
     if (first / S::kPositions < from / S::kPositions) continue;
     const bool cached = first < context;  // else the new position is the block's only one
@@ -114,36 +90,11 @@ __device__ void Worker<S, kTimed>::publish_partials(uint32_t epoch) {
 
 template <class S, bool kTimed>
 __device__ void Worker<S, kTimed>::combine(int layer, uint32_t epoch) {
-  static_assert(kGroupBlocks == 16 && S::kCombined % 8 == 0 && S::kCombined / 8 <= kWarps);
   if (warp >= S::kCombined / 8) return;
-  const uint64_t* words = p.words + S::kPartials + group * S::kGroupWords;
-  const int source = lane % kGroupBlocks, half = lane / kGroupBlocks;
-  const uint64_t* at = words + ((rank * (S::kCombined / 8) + warp) * kGroupBlocks + source) * 4 + 2 * half;
-  const uint64_t* sum_at = words + S::kPartialWords + (rank * kGroupBlocks + source) * 4;
-  WordPair values, sums;
-  int n = 0;
-  do values = load_words(at), sums = load_words(sum_at), ++n;
-  while (__any_sync(kAllLanes, (!values.are_of(epoch) || !sums.are_of(epoch)) && ring.patience.holds(n, where(layer, combination))));
+  const PartialWords partial =
+      poll_partials<S>(p.words + S::kPartials + group * S::kGroupWords, rank, warp, lane, epoch, ring.patience, where(layer, combination));
   mark(combination, waiting);
-  const float maximum = __uint_as_float(sums.a.low);
-  // Both halves of the warp hold the same 16 maxima; as integers they are in the same order.
-  const int bits = __float_as_int(maximum), ordered = bits ^ (bits >> 31 & 0x7fffffff);
-  const int highest = __reduce_max_sync(kAllLanes, ordered);
-  const float top = __int_as_float(highest ^ (highest >> 31 & 0x7fffffff));
-  const float scale = maximum > -INFINITY ? power_of_2(maximum - top) : 0.0f;
-  float sum = __uint_as_float(sums.b.low) * scale;
-#pragma unroll
-  for (int offset = 1; offset < kGroupBlocks; offset *= 2) sum += __shfl_xor_sync(kAllLanes, sum, offset);
-  const float2 low = floats_of(values.a), high = floats_of(values.b);
-  const float o[4] = {low.x * scale, low.y * scale, high.x * scale, high.y * scale};
-  // Sums over 16 lanes while the four values spread over them: value i ends on lanes with bits 3 and 2 equal to i.
-  const bool b3 = lane & 8, b2 = lane & 4;
-  const float first = (b3 ? o[2] : o[0]) + __shfl_xor_sync(kAllLanes, b3 ? o[0] : o[2], 8);
-  const float second = (b3 ? o[3] : o[1]) + __shfl_xor_sync(kAllLanes, b3 ? o[1] : o[3], 8);
-  float v = (b2 ? second : first) + __shfl_xor_sync(kAllLanes, b2 ? first : second, 4);
-  v += __shfl_xor_sync(kAllLanes, v, 1);
-  v += __shfl_xor_sync(kAllLanes, v, 2);
-  v = __shfl_sync(kAllLanes, __fdividef(v, sum), lane % 8 * 4);
+  const float v = combine_partials(partial, lane);
   publish(S::kAttention, group * S::kGroupWidth + rank * S::kCombined + 8 * warp + lane, lane < 8, v, epoch);
   mark(combination, computing);
 }

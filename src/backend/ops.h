@@ -208,9 +208,12 @@ struct ChunkCopy {
 struct Step {
   std::vector<Op> ops;
   StepCapacity capacity;
-  // What is known of a run's inputs on the host: every row draws a token that nothing but a temperature (0, or at least kPlainTemperature)
+  // What is known of a run's inputs on the host. Every row draws a token that nothing but a temperature (0, or at least kPlainTemperature)
   // shapes, and no log-probabilities are asked for.
   bool plain_sampling = false;
+  // Every sequence has one row, which draws: tokens, sequences and logits rows are as many, and in the same order.
+  bool one_row_each = false;
+  int32_t longest_sequence = 0;  // largest of kv_lengths
   // Of a run, too: done before its ops and after the steps before. No chunk is written by one copy and named by another.
   KvCache* kv = nullptr;
   std::vector<ChunkCopy> copies;

@@ -91,6 +91,14 @@ bool samples_plainly(const Batch& batch, int32_t vocab) {
          });
 }
 
+// See Step::one_row_each.
+bool has_one_row_each(const Batch& batch) {
+  if (batch.sequences() != batch.tokens() || batch.logit_row_count() != batch.tokens()) return false;
+  for (size_t i = 0; i < batch.logit_rows.size(); ++i)
+    if (batch.logit_rows[i] != static_cast<int32_t>(i)) return false;
+  return true;
+}
+
 // Capacities that steps are built for, smallest first: powers of two up to the whole. A backend's launch geometry (and captured graph)
 // follows a step's capacity, so that a step of one row should not be launched for hundreds.
 std::vector<StepCapacity> capacity_buckets(const StepCapacity& whole) {
@@ -162,6 +170,9 @@ Step& Executor::State::step_for(const Batch& batch, std::vector<Step>& steps, in
   };
   Step& step = *std::find_if(steps.begin(), steps.end() - 1, fits);  // the last one holds every batch that was checked
   step.plain_sampling = samples_plainly(batch, vocab);
+  step.one_row_each = has_one_row_each(batch);
+  step.longest_sequence = 0;
+  for (const int32_t length : batch.kv_lengths) step.longest_sequence = std::max(step.longest_sequence, length);
   step.copies = batch.copies;
   return step;
 }

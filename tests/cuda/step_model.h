@@ -1,4 +1,5 @@
-// A model with random weights as a step of a backend, without an executor: one sequence, whose positions a test runs in any pieces.
+// A model with random weights as a step of a backend, without an executor: one sequence or several, whose positions a test runs in any
+// pieces, or one of each sequence.
 #pragma once
 
 #include <cmath>
@@ -13,9 +14,10 @@ namespace bolide::cuda_test {
 struct StepModelOptions {
   ModelDims dims{64, 96, 2, 4, 2, 16, 200};
   int32_t rows = 1;                // capacity of a step
-  int32_t chunk = 16, chunks = 8;  // tokens of a KV chunk, and how many there are
-  bool vectors = false;            // norms of heads, biases, and norm weights other than one
-  int32_t window = 0;              // of the last layer
+  int32_t chunk = 16, chunks = 8;  // tokens of a KV chunk, and how many a sequence has
+  int32_t sequences = 1;
+  bool vectors = false;  // norms of heads, biases, and norm weights other than one
+  int32_t window = 0;    // of the last layer
   GatedActivation activation = GatedActivation::silu;
 };
 
@@ -30,7 +32,7 @@ inline std::vector<float> random_floats(size_t n, uint64_t seed, float scale) {
   return values;
 }
 
-// Holds a step's memory and fills it. The last chunk holds the first positions, unless set_first_chunk says otherwise.
+// Holds a step's memory and fills it. The last of a sequence's chunks holds its first positions, unless set_first_chunk says otherwise.
 class StepModel {
  public:
   StepModel(Backend& backend, const StepModelOptions& options) : backend_(backend), o_(options) {
@@ -42,18 +44,18 @@ class StepModel {
       frequencies.push_back(std::pow(1e4f, -2.0f * static_cast<float>(i) / static_cast<float>(d.head_dim)));
     x_ = floats(std::vector<float>(rows * static_cast<size_t>(d.hidden)));
     float* rope = floats(std::vector<float>(rows * static_cast<size_t>(d.head_dim)));
-    logits_ = floats(std::vector<float>(static_cast<size_t>(d.vocab)));
+    logits_ = floats(std::vector<float>(static_cast<size_t>(o_.sequences) * static_cast<size_t>(d.vocab)));
     const auto activations = [&](int32_t width) {
       return ActivationBuffer{memory(rows * static_cast<size_t>(width) * 4), backend.activation_dtype()};
     };
     const ActivationBuffer qs = activations(q), attn = activations(q), ff = activations(d.mlp);
-    sampled_ = static_cast<SampledToken*>(memory(sizeof(SampledToken)));
-    cache_ = backend.alloc_kv({d.layers, d.kv_heads, d.head_dim, o_.chunk, o_.chunks, backend.activation_dtype()});
+    sampled_ = static_cast<SampledToken*>(memory(static_cast<size_t>(o_.sequences) * sizeof(SampledToken)));
+    cache_ = backend.alloc_kv({d.layers, d.kv_heads, d.head_dim, o_.chunk, o_.chunks * o_.sequences, backend.activation_dtype()});
     place_inputs();
 
     const float scale = 1.0f / std::sqrt(static_cast<float>(d.head_dim));
     const Matrix* table = matrix(d.vocab, d.hidden);
-    step.capacity = {o_.rows, 1, 1, o_.chunks, 0, 0};
+    step.capacity = {o_.rows, o_.sequences, o_.sequences, o_.chunks * o_.sequences, 0, 0};
     step.kv = cache_.get();
     step.ops.push_back(EmbedArgs{&inputs_, table, 1.0f, floats(frequencies), x_, rope, d.hidden, d.head_dim});
     for (int32_t layer = 0; layer < d.layers; ++layer) {
@@ -74,54 +76,86 @@ class StepModel {
     step.ops.push_back(SampleArgs{&inputs_, logits_, sampled_, d.vocab});
     backend.reserve(step.capacity, d);
     single = step;
-    single.capacity.tokens = 1;
+    single.capacity = {1, 1, 1, o_.chunks, 0, 0};
+    each = step;
+    each.capacity.tokens = o_.sequences;
+    each.one_row_each = true;
   }
 
-  // Inputs for positions first .. first + count - 1; count: at most the capacity's rows.
-  void fill(int32_t first, int32_t count, const SamplingSpec& sampling = {}) {
-    std::vector<int32_t> ids, positions, sequences, slots, chunks(static_cast<size_t>(o_.chunks));
-    for (int32_t position = first; position < first + count; ++position) {
-      ids.push_back((position * 37 + 11) % o_.dims.vocab);
-      positions.push_back(position);
-      sequences.push_back(0);
-      slots.push_back(chunk_of(position) * o_.chunk + position % o_.chunk);
-    }
-    for (int32_t i = 0; i < o_.chunks; ++i) chunks[static_cast<size_t>(i)] = chunk_of(i * o_.chunk);
-    put(inputs_.counts, std::vector<StepCounts>{{count, 1, 1}});
-    put(inputs_.token_ids, ids);
-    put(inputs_.positions, positions);
-    put(inputs_.row_sequences, sequences);
-    put(inputs_.slots, slots);
-    put(inputs_.query_offsets, std::vector<int32_t>{0, count});
-    put(inputs_.kv_lengths, std::vector<int32_t>{first + count});
-    put(inputs_.chunk_offsets, std::vector<int32_t>{0, o_.chunks});
-    put(inputs_.chunk_ids, chunks);
-    put(inputs_.logit_rows, std::vector<int32_t>{count - 1});
-    put(inputs_.seen_offsets, std::vector<int32_t>{0, 0});
-    put(inputs_.bias_offsets, std::vector<int32_t>{0, 0});
-    put(inputs_.sampling, std::vector<SamplingSpec>{sampling});
+  // Inputs for positions first .. first + count - 1 of a sequence; count: at most the capacity's rows.
+  void fill(int32_t first, int32_t count, const SamplingSpec& sampling = {}, int32_t sequence = 0) {
+    Rows rows;
+    for (int32_t position = first; position < first + count; ++position) add(rows, sequence, 0, position);
+    end_sequence(rows, sequence, first + count, sampling);
+    put(rows);
   }
+  // Inputs for one position of each of the sequences in `which`, in that order.
+  void fill_each(const std::vector<int32_t>& which, const std::vector<int32_t>& positions, const std::vector<SamplingSpec>& sampling) {
+    Rows rows;
+    for (size_t i = 0; i < which.size(); ++i) {
+      add(rows, which[i], static_cast<int32_t>(i), positions[i]);
+      end_sequence(rows, which[i], positions[i] + 1, sampling[i]);
+    }
+    put(rows);
+  }
+  // The chunk of the first sequence's first positions.
   void set_first_chunk(int32_t chunk) { first_chunk_ = chunk; }
   // Puts another token id into the first row.
   void set_token(int32_t id) { put(inputs_.token_ids, std::vector<int32_t>{id}); }
 
-  std::vector<float> logits() {
+  std::vector<float> logits(int32_t row = 0) {
     std::vector<float> values(static_cast<size_t>(o_.dims.vocab));
-    backend_.download(values.data(), logits_, values.size() * sizeof(float));
+    backend_.download(values.data(), logits_ + static_cast<int64_t>(row) * o_.dims.vocab, values.size() * sizeof(float));
     return values;
   }
-  int32_t token() {
+  int32_t token(int32_t row = 0) {
     SampledToken token;
-    backend_.download(&token, sampled_, sizeof token);
+    backend_.download(&token, sampled_ + row, sizeof token);
     return token.id;
   }
 
   Step step;
   Step single;  // the same for one row
+  Step each;    // for one row of each sequence
 
  private:
-  int32_t chunk_of(int32_t position) const {
-    return position < o_.chunk && first_chunk_ >= 0 ? first_chunk_ : o_.chunks - 1 - position / o_.chunk;
+  struct Rows {
+    std::vector<int32_t> ids, positions, sequences, slots, offsets{0}, lengths, chunk_offsets{0}, chunks, logit_rows;
+    std::vector<SamplingSpec> sampling;
+  };
+  void add(Rows& rows, int32_t sequence, int32_t place, int32_t position) {
+    rows.ids.push_back((position * 37 + 11 + 5 * sequence) % o_.dims.vocab);
+    rows.positions.push_back(position);
+    rows.sequences.push_back(place);
+    rows.slots.push_back(chunk_of(sequence, position / o_.chunk) * o_.chunk + position % o_.chunk);
+  }
+  void end_sequence(Rows& rows, int32_t sequence, int32_t length, const SamplingSpec& sampling) {
+    const auto count = static_cast<int32_t>(rows.ids.size());
+    rows.offsets.push_back(count);
+    rows.lengths.push_back(length);
+    for (int32_t i = 0; i < o_.chunks; ++i) rows.chunks.push_back(chunk_of(sequence, i));
+    rows.chunk_offsets.push_back(static_cast<int32_t>(rows.chunks.size()));
+    rows.logit_rows.push_back(count - 1);
+    rows.sampling.push_back(sampling);
+  }
+  int32_t chunk_of(int32_t sequence, int32_t i) const {
+    return sequence == 0 && i == 0 && first_chunk_ >= 0 ? first_chunk_ : (sequence + 1) * o_.chunks - 1 - i;
+  }
+  void put(const Rows& rows) {
+    const auto tokens = static_cast<int32_t>(rows.ids.size()), sequences = static_cast<int32_t>(rows.lengths.size());
+    put(inputs_.counts, std::vector<StepCounts>{{tokens, sequences, sequences}});
+    put(inputs_.token_ids, rows.ids);
+    put(inputs_.positions, rows.positions);
+    put(inputs_.row_sequences, rows.sequences);
+    put(inputs_.slots, rows.slots);
+    put(inputs_.query_offsets, rows.offsets);
+    put(inputs_.kv_lengths, rows.lengths);
+    put(inputs_.chunk_offsets, rows.chunk_offsets);
+    put(inputs_.chunk_ids, rows.chunks);
+    put(inputs_.logit_rows, rows.logit_rows);
+    put(inputs_.seen_offsets, std::vector<int32_t>(static_cast<size_t>(sequences) + 1));
+    put(inputs_.bias_offsets, std::vector<int32_t>(static_cast<size_t>(sequences) + 1));
+    put(inputs_.sampling, rows.sampling);
   }
   const Matrix* matrix(int64_t n, int64_t k) {
     const std::vector<float> values = random_floats(static_cast<size_t>(n * k), ++seed_, 1.6f / std::sqrt(static_cast<float>(k)));
@@ -158,11 +192,11 @@ class StepModel {
     inputs_.counts = static_cast<StepCounts*>(memory(sizeof(StepCounts)));
     for (int32_t** rows : {&inputs_.token_ids, &inputs_.positions, &inputs_.row_sequences, &inputs_.slots}) *rows = ints(o_.rows);
     for (int32_t** offsets : {&inputs_.query_offsets, &inputs_.chunk_offsets, &inputs_.seen_offsets, &inputs_.bias_offsets})
-      *offsets = ints(2);
-    inputs_.kv_lengths = ints(1);
-    inputs_.chunk_ids = ints(o_.chunks);
-    inputs_.logit_rows = ints(1);
-    inputs_.sampling = static_cast<SamplingSpec*>(memory(sizeof(SamplingSpec)));
+      *offsets = ints(o_.sequences + 1);
+    inputs_.kv_lengths = ints(o_.sequences);
+    inputs_.chunk_ids = ints(o_.chunks * o_.sequences);
+    inputs_.logit_rows = ints(o_.sequences);
+    inputs_.sampling = static_cast<SamplingSpec*>(memory(static_cast<size_t>(o_.sequences) * sizeof(SamplingSpec)));
   }
 
   Backend& backend_;

@@ -1,4 +1,4 @@
-// The decode kernel: one row through all layers in one launch, against the ops one by one.
+// The decode kernel: one row, or one each of several sequences, through all layers in one launch, against the ops one by one.
 #include <cstdio>
 
 #include "catch.h"
@@ -33,18 +33,25 @@ bool runs_as_one_kernel(const char* name, Backend& backend, StepModel& model) {
   return false;
 }
 
-// Logits after the last of `positions` tokens: those before it in pieces, it alone. ops: one by one.
-std::vector<float> last_logits(Backend& backend, StepModel& model, int32_t positions, bool ops) {
-  for (int32_t first = 0; first < positions - 1; first += 64) {
-    model.fill(first, std::min(64, positions - 1 - first));
+// The tokens before position `end` of a sequence into the cache, in pieces.
+void run_context(Backend& backend, StepModel& model, int32_t end, int32_t sequence = 0) {
+  for (int32_t first = 0; first < end; first += 64) {
+    model.fill(first, std::min(64, end - first), {}, sequence);
     backend.Backend::run_step(model.step);
   }
-  model.fill(positions - 1, 1);
+}
+void run(Backend& backend, const Step& step, bool ops) {
   if (ops)
-    backend.Backend::run_step(model.single);
+    backend.Backend::run_step(step);
   else
-    backend.run_step(model.single);
+    backend.run_step(step);
   backend.sync();
+}
+// Logits after the last of `positions` tokens: those before it in pieces, it alone. ops: one by one.
+std::vector<float> last_logits(Backend& backend, StepModel& model, int32_t positions, bool ops) {
+  run_context(backend, model, positions - 1);
+  model.fill(positions - 1, 1);
+  run(backend, model.single, ops);
   return model.logits();
 }
 
@@ -76,6 +83,49 @@ void check_errors(const char* name, const StepModelOptions& options, const std::
   }
 }
 
+// Sequences of several lengths whose last tokens go through the kernel together.
+constexpr int32_t kSequences = 7;
+const std::vector<int32_t> kLast{0, 32, 31, 700, 64, 513, 1279};  // their positions
+StepModelOptions several_model(const ModelDims& dims = {1024, 3072, 2, 16, 8, 128, 1096}) {
+  StepModelOptions options = decode_model(dims);
+  options.sequences = kSequences;
+  return options;
+}
+void run_contexts(Backend& backend, StepModel& model) {
+  for (int32_t s = 0; s < kSequences; ++s) run_context(backend, model, kLast[static_cast<size_t>(s)], s);
+}
+std::vector<std::vector<float>> logits_of(Backend& backend, StepModel& model, const std::vector<int32_t>& which, bool ops) {
+  std::vector<int32_t> positions;
+  for (const int32_t s : which) positions.push_back(kLast[static_cast<size_t>(s)]);
+  model.fill_each(which, positions, std::vector<SamplingSpec>(which.size()));
+  model.each.capacity.tokens = 4;
+  run(backend, model.each, ops);
+  std::vector<std::vector<float>> all;
+  for (size_t i = 0; i < which.size(); ++i) all.push_back(model.logits(static_cast<int32_t>(i)));
+  return all;
+}
+void check_several(const char* name, const StepModelOptions& options) {
+  const auto bf16 = gpu(name);
+  if (!bf16) return;
+  const auto f32 = gpu(name, DType::f32);
+  StepModel model(*bf16, options), exact(*f32, options);
+  if (!runs_as_one_kernel(name, *bf16, model)) return;
+  run_contexts(*bf16, model);
+  run_contexts(*f32, exact);
+  for (const std::vector<int32_t>& which : std::vector<std::vector<int32_t>>{{0, 1, 2, 3}, {6, 3}, {5, 0, 4}, {6, 5, 4, 2}}) {
+    CAPTURE(which);
+    const auto expected = logits_of(*f32, exact, which, true), ops = logits_of(*bf16, model, which, true);
+    REQUIRE(bf16->step_form(model.each, 1).text.rfind("one kernel", 0) == 0);
+    const auto kernel = logits_of(*bf16, model, which, false);
+    for (size_t i = 0; i < which.size(); ++i) {
+      const double by_ops = distance(ops[i], expected[i]), by_kernel = distance(kernel[i], expected[i]);
+      CAPTURE(which, i, by_ops, by_kernel);
+      CHECK(by_kernel < 1.5 * by_ops);
+      CHECK(by_kernel < 0.05);
+    }
+  }
+}
+
 }  // namespace
 
 TEST_CASE("decode kernel: as exact as the ops one by one, at every length of context") {
@@ -97,6 +147,76 @@ TEST_CASE("decode kernel: Qwen3-1.7B's shape") {
 
 TEST_CASE("decode kernel: Llama-3.2-1B's shape") {
   check_errors("decode kernel: Llama-3.2-1B's shape", decode_model({2048, 8192, 2, 32, 8, 64, 1024}), {1, 40, 64, 65, 66, 1100});
+}
+
+TEST_CASE("decode kernel: several sequences, each as exact as the ops one by one") {
+  check_several("decode kernel: several sequences, each as exact as the ops one by one", several_model());
+}
+
+TEST_CASE("decode kernel: several sequences, sliding window, GELU, no vectors") {
+  StepModelOptions options = several_model();
+  options.vectors = false;
+  options.window = 100;
+  options.activation = GatedActivation::gelu_tanh;
+  check_several("decode kernel: several sequences, sliding window, GELU, no vectors", options);
+}
+
+TEST_CASE("decode kernel: a sequence's bits depend neither on those beside it nor on its place") {
+  const char* name = "decode kernel: a sequence's bits depend neither on those beside it nor on its place";
+  const auto backend = gpu(name);
+  if (!backend) return;
+  StepModel model(*backend, several_model());
+  if (!runs_as_one_kernel(name, *backend, model)) return;
+  run_contexts(*backend, model);
+  std::vector<std::vector<float>> all = logits_of(*backend, model, {0, 1, 2, 3}, false);
+  for (const auto& logits : logits_of(*backend, model, {4, 5, 6}, false)) all.push_back(logits);
+  const std::vector<std::vector<int32_t>> others{{3, 6}, {6, 3, 0}, {4, 3, 2, 1}, {1, 6, 2, 5}, {0, 1, 2, 3}};
+  for (int i = 0; i < 20; ++i) {
+    for (const std::vector<int32_t>& which : others) {
+      const auto some = logits_of(*backend, model, which, false);
+      for (size_t at = 0; at < which.size(); ++at) {
+        CAPTURE(which, at);
+        REQUIRE(same_bits(some[at], all[static_cast<size_t>(which[at])]));
+      }
+    }
+    last_logits(*backend, model, 2, false);  // the kernel for one row between them
+    run_context(*backend, model, 1);
+  }
+}
+
+TEST_CASE("decode kernel: several sequences draw what sample draws") {
+  const char* name = "decode kernel: several sequences draw what sample draws";
+  const auto backend = gpu(name);
+  if (!backend) return;
+  StepModel model(*backend, several_model());
+  if (!runs_as_one_kernel(name, *backend, model)) return;
+  run_contexts(*backend, model);
+  const std::vector<int32_t> which{2, 6, 0, 3};
+  std::vector<int32_t> positions;
+  for (const int32_t s : which) positions.push_back(kLast[static_cast<size_t>(s)]);
+  for (uint64_t seed = 0; seed < 10; ++seed) {
+    std::vector<SamplingSpec> specs(which.size());
+    for (size_t i = 0; i < specs.size(); ++i) {
+      specs[i].temperature = 0.4f * static_cast<float>(i);
+      specs[i].seed = 100 * seed + i;
+      specs[i].position = positions[i] + 1;
+      specs[i].allowed_vocab = i % 2 ? 0 : 700;
+    }
+    model.fill_each(which, positions, specs);
+    model.each.capacity.tokens = 4;
+    model.each.plain_sampling = true;
+    run(*backend, model.each, false);
+    std::vector<int32_t> drawn;
+    for (size_t i = 0; i < which.size(); ++i) drawn.push_back(model.token(static_cast<int32_t>(i)));
+    model.each.plain_sampling = false;  // leaves the logits, and sample() behind the kernel
+    run(*backend, model.each, false);
+    backend->sample(std::get<SampleArgs>(model.each.ops.back()));
+    backend->sync();
+    for (size_t i = 0; i < which.size(); ++i) {
+      CAPTURE(seed, i);
+      CHECK(drawn[i] == model.token(static_cast<int32_t>(i)));
+    }
+  }
 }
 
 TEST_CASE("decode kernel: a hundred runs give the same bits") {
