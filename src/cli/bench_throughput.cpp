@@ -20,40 +20,44 @@ namespace bolide {
 namespace {
 
 constexpr std::string_view kHelp = R"(Usage: bolide bench throughput -m DIR|NAME [FLAGS]
-Sends many requests through the engine and reports tokens per second and what each request waited for.
+Sends many requests through the engine; reports tokens per second and what each waited for.
 
-Model     -m, --model DIR|NAME        folder, or Org/Name[@REV] in the Hugging Face cache (left out: the quickstart's model)
-          --revision REV  --offline   see generate --help
-          --random-weights SHAPE      instead: a config.json with random weights; --random-dtype T, --random-seed N
-Requests  --workload FILE             a JSON object: num_prompts, seed, input_len and output_len (N or [least, most]), token_ids
-                                      ([least, most]), temperature. configs/bench/nano-vllm.json: 142,827 tokens in, 133,966 out
-          --num-prompts N (100)  --input-len N (256)  --output-len N (128)  --temperature F (0)  -s, --seed N (0)
-          --random-range-ratio F      lengths from len * (1 - F) to len * (1 + F) (default 0: all alike)
-          --request-rate F            requests per second, at random moments (Poisson); default inf: all at once
+Model     -m, --model DIR|NAME        folder, or Org/Name[@REV] in the Hugging Face cache
+                                      (left out: the quickstart's model); --revision REV  --offline
+          --random-weights SHAPE      instead: a config.json filled with random weights
+                                      --random-dtype T, --random-seed N
+Requests  --workload FILE             a JSON object: num_prompts, seed, temperature, input_len and
+                                      output_len (N or [least, most]), token_ids ([least, most])
+          --num-prompts N (100)  --input-len N (256)  --output-len N (128)
+          --temperature F (0)  -s, --seed N (0)
+          --random-range-ratio F      lengths from len * (1 - F) to len * (1 + F) (default 0)
+          --request-rate F            requests per second, at random moments (Poisson);
+                                      default inf: all at once
           --warmup, --no-warmup       before the run: as many sequences, short ones (default: yes)
 Engine    --max-num-seqs N            sequences side by side (default 256)
-          --max-num-batched-tokens N  rows of a step: prompts are cut into such pieces (default 2048)
-          --kv-cache-dtype auto|float32|float16|bfloat16|fp8
-          --kv-cache-memory SIZE (2G)  --gpu-memory-utilization F (of a GPU's memory, what may be taken; default 0.9)
+          --max-num-batched-tokens N  rows of a step: prompts are cut into such pieces (2048)
+          --kv-cache-dtype auto|float32|float16|bfloat16|fp8    --kv-cache-memory SIZE (2G)
+          --gpu-memory-utilization F  what may be taken of a GPU's memory (default 0.9)
 Device    --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N
-          --cpu-products float32|bfloat16   bfloat16: activations are rounded before each product, which AVX-512 BF16 speeds up
-          --read-bandwidth GB/S       of the device if known; default: measured before and after the run
-Output    -o, --output-format text|json|jsonl    --output-json FILE   the JSON record beside what is printed
-Console   -q  -v  --log-level L  --log-file F  --color auto|always|never, --no-color  --no-progress
+          --cpu-products float32|bfloat16   bfloat16: activations are rounded before each product
+          --read-bandwidth GB/S       of the device if known; default: measured around the run
+Output    -o, --output-format text|json|jsonl    --output-json FILE   the JSON record as well
+Console   -q  -v  --log-level L  --log-file F  --color C, --no-color  --no-progress
           --show-config  --list-flags  --version  -h, --help
 
 What the figures are
-  tokens/s   tokens / time from the first request to the last token; prompts are random, the prefix cache is off, end-of-text is
-             ignored; no tokenizer, no loading
-  TTFT       from a request's arrival to its first token          E2EL   to its last one
-  TPOT       (E2EL - TTFT) / (tokens - 1), per request            ITL    between neighbouring tokens, of all requests together
-  K and V    what output tokens read: for each but a request's first, K and V of all tokens before it
-  ceiling    (fewest steps x weight bytes + K and V read) / read bandwidth, without the arithmetic of the prompts. Fewest steps:
-             a token of each running sequence in every step, --max-num-seqs side by side, in order
-  host       planning a step, handing it over, delivering its tokens; on a GPU it runs beside the device's work
+  tokens/s  of the time from the first request to the last token; prompts are random, the prefix
+            cache is off, end-of-text is ignored; no tokenizer, no loading
+  TTFT      from a request's arrival to its first token      E2EL   to its last one
+  TPOT      (E2EL - TTFT) / (tokens - 1), per request        ITL    between neighbouring tokens
+  K and V   what output tokens but a request's first read: K and V of all tokens before them
+  ceiling   (fewest steps x weight bytes + K and V read) / read bandwidth, without the prompts'
+            arithmetic; fewest steps: --max-num-seqs side by side, a token of each in every step
+  host      planning a step, handing it over, delivering its tokens; on a GPU beside its work
 
 Example
-  bolide bench throughput --random-weights configs/models/qwen3-0.6b.json --workload configs/bench/nano-vllm.json
+  bolide bench throughput --random-weights configs/models/qwen3-0.6b.json \
+      --workload configs/bench/nano-vllm.json
 )";
 
 struct Options {
