@@ -124,8 +124,9 @@ std::string DecodeSteps::why_not(const CudaContext& context, const Step& step) c
   const KvView kv = kv_view(*qkv.kv);
   if (kv.dtype != DType::bf16) return "takes a bfloat16 KV cache";
   if (kv.chunk_tokens % shape->positions != 0) return fmt::format("takes KV chunks of a multiple of {} tokens", shape->positions);
-  const int64_t longest = int64_t{step.capacity.chunk_ids} * kv.chunk_tokens;
-  const int64_t blocks = decode::max_own_blocks(step.capacity.tokens) - (several ? decode::kMaxRows : 0);
+  // Of this run where that is known: a pool for many sequences holds more than any one of them has.
+  const int64_t longest = step.longest_sequence > 0 ? step.longest_sequence : int64_t{step.capacity.chunk_ids} * kv.chunk_tokens;
+  const int64_t blocks = decode::max_own_blocks(step.capacity.tokens) / (several ? decode::kMaxRows : 1) - 1;
   if (longest > blocks * decode::kGroupBlocks * shape->positions) return "the context is too long";
   if (int64_t{kv.chunks} * kv.kv_heads * 2 * kv.chunk_tokens / shape->positions > INT32_MAX) return "the KV cache is too large";
   if (!plain_bf16(pattern.embed->table) || !plain_bf16(pattern.logits->head)) return "takes bfloat16 weights";
