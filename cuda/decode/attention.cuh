@@ -229,6 +229,29 @@ struct Softmax {
   }
 };
 
+// The lane's elements, from `column` on, of positions first, first + 1, ... of a block that begins at `stage` (K rows, then V rows), the
+// new one's from where it was made. Returns which of them the row at position `context` sees, bit i for the i-th; v of others is zero.
+template <class S, int N>
+__device__ inline int load_positions(const char* stage, const HeadsShared<S>& heads, int first, int from, int context, int column,
+                                     uint2 (&k)[N], uint2 (&v)[N]) {
+  int valid = 0;
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    const int position = first + i;
+    const bool fresh = position == context;
+    const char* keys = fresh ? reinterpret_cast<const char*>(heads.fresh[0]) : stage + i * S::kHeadDim * 2;
+    const char* values = fresh ? reinterpret_cast<const char*>(heads.fresh[1]) : stage + i * S::kHeadDim * 2 + kStageBytes / 2;
+    k[i] = *reinterpret_cast<const uint2*>(keys + 2 * column);
+    v[i] = *reinterpret_cast<const uint2*>(values + 2 * column);
+    if (position <= context && position >= from) {
+      valid |= 1 << i;
+    } else {
+      v[i] = make_uint2(0, 0);  // what lies there may be no number
+    }
+  }
+  return valid;
+}
+
 // The block's maximum and sum of a head, and each warp's factor.
 template <class S>
 __device__ inline float2 join_warps(const AttentionShared<S, 1>& sh, int head, float (&scale)[kWarps]) {

@@ -65,22 +65,7 @@ __device__ void RowsWorker<S, kTimed>::attend(const Layer& l, int layer, uint32_
         const int within = done + Lanes::kTogether * (lane / Lanes::kLanes);
         const char* stage = ring.data + ring.place.stage * kStageBytes + within * S::kHeadDim * 2;
         uint2 k[Lanes::kTogether], v[Lanes::kTogether];
-        int valid = 0;
-#pragma unroll
-        for (int i = 0; i < Lanes::kTogether; ++i) {
-          const int position = first + within + i;
-          const HeadsShared<S>& heads = sh.attention.row[own_row];
-          const bool fresh = position == context;
-          const char* keys = fresh ? reinterpret_cast<const char*>(heads.fresh[0]) : stage + i * S::kHeadDim * 2;
-          const char* values = fresh ? reinterpret_cast<const char*>(heads.fresh[1]) : stage + i * S::kHeadDim * 2 + kStageBytes / 2;
-          k[i] = *reinterpret_cast<const uint2*>(keys + 2 * column);
-          v[i] = *reinterpret_cast<const uint2*>(values + 2 * column);
-          if (position <= context && position >= from) {
-            valid |= 1 << i;
-          } else {
-            v[i] = make_uint2(0, 0);  // what lies there may be no number
-          }
-        }
+        const int valid = load_positions<S>(stage, sh.attention.row[own_row], first + within, from, context, column, k, v);
         lanes.add(k, v, valid, lane);
       }
       if (!cached) continue;

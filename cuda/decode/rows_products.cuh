@@ -22,9 +22,6 @@ struct RowsPart {
   float squares = 0.0f;  // of the residual stream's elements behind them, where the vector is that
 };
 
-// Of n stages, as many as are polled, and multiplied, at a time.
-__host__ __device__ constexpr int stages_together(int n) { return n <= 3 ? n : n % 3 == 0 ? 3 : 4; }
-
 // Two neighbouring words in four registers: payload and the rest, twice.
 __device__ inline void load_words(const uint64_t* from, uint32_t (&to)[4]) {
   asm volatile("{\n .reg .b64 a, b;\n ld.relaxed.gpu.global.v2.b64 {a, b}, [%4];\n mov.b64 {%0, %1}, a;\n mov.b64 {%2, %3}, b;\n}"
@@ -38,8 +35,7 @@ __device__ inline void load_words(const uint64_t* from, uint32_t (&to)[4]) {
 template <bool kGated, int N>
 __device__ inline void poll_rows(RowsPart<N>& x, const uint64_t* words, int row_words, int rows, int warp, int lane, uint32_t epoch,
                                  Patience& patience, uint32_t phase) {
-  constexpr int kTogether = stages_together(N);
-  static_assert(kMaxRows == 4 && N % kTogether == 0);
+  static_assert(kMaxRows == 4 && N <= 3, "more loads do not stay in registers");
   const int n = lane >> 2, row = n % 4 < rows ? n % 4 : 0;
   const uint64_t* at = words + row * row_words + 64 * warp + 8 * (n / 4) + 2 * (lane & 3);
   if (kGated)
@@ -47,24 +43,21 @@ __device__ inline void poll_rows(RowsPart<N>& x, const uint64_t* words, int row_
          __any_sync(kAllLanes, !load_word(at + kStageColumns / 2 * (N - 1) + 16 * 3 + 1).is_of(epoch) && patience.holds(i, phase));)
       ++i;
   x.squares = 0.0f;
+  uint32_t got[4 * N][4], wrong;
+  int tries = 0;
+  do {  // all lanes load all again: where only some did, or a stage alone, ptxas kept what is there in memory
 #pragma unroll
-  for (int first = 0; first < N; first += kTogether) {
-    uint32_t got[4 * kTogether][4], wrong;
-    int tries = 0;
-    do {  // all lanes load all again: where only some did, or a stage alone, ptxas kept what is there in memory
+    for (int i = 0; i < 4 * N; ++i) load_words(at + kStageColumns / 2 * (i / 4) + 16 * (i % 4), got[i]);
+    wrong = 0;
 #pragma unroll
-      for (int i = 0; i < 4 * kTogether; ++i) load_words(at + kStageColumns / 2 * (first + i / 4) + 16 * (i % 4), got[i]);
-      wrong = 0;
+    for (int i = 0; i < 4 * N; ++i) wrong |= got[i][1] ^ epoch << 16 | got[i][3] ^ epoch << 16;
+    ++tries;
+  } while (__any_sync(kAllLanes, wrong >> 16 != 0 && patience.holds(tries, phase)));
 #pragma unroll
-      for (int i = 0; i < 4 * kTogether; ++i) wrong |= got[i][1] ^ epoch << 16 | got[i][3] ^ epoch << 16;
-      ++tries;
-    } while (__any_sync(kAllLanes, wrong >> 16 != 0 && patience.holds(tries, phase)));
-#pragma unroll
-    for (int i = 0; i < 4 * kTogether; ++i) {
-      x.v[first + i / 4][i % 4][0] = got[i][0];
-      x.v[first + i / 4][i % 4][1] = got[i][2];
-      x.squares += __uint_as_float(__byte_perm(got[i][1], got[i][3], 0x5410));
-    }
+  for (int i = 0; i < 4 * N; ++i) {
+    x.v[i / 4][i % 4][0] = got[i][0];
+    x.v[i / 4][i % 4][1] = got[i][2];
+    x.squares += __uint_as_float(__byte_perm(got[i][1], got[i][3], 0x5410));
   }
 }
 
@@ -75,42 +68,32 @@ __device__ inline void swap_where(bool condition, uint4& a, uint4& b) {
 }
 
 // sums[(8 o + r) * kMaxRows + m] = the warp's share of octet o's row r times row m, for kOctets octets of kRowStages stages. fetch() fills
-// x and is called once: after the first stages are in registers, so that weights move while the vectors are still under way, if there are
-// registers for both.
+// x and is called once, after the first stages are in registers, so that weights move while the vectors are still under way.
 template <int kRowStages, int kOctets, int kStages, class Fetch>
 __device__ inline void rows_product(Ring<kStages>& ring, int octets, RowsPart<kRowStages>& x, float* sums, int warp, int lane,
                                     Fetch&& fetch) {
   constexpr int kInRegisters = 6;  // stages: 96 registers
-  constexpr int kPartStages = stages_together(kRowStages), kParts = kRowStages / kPartStages;
-  constexpr int kTogether = kParts > 1 ? 1 : kInRegisters / kRowStages < kOctets ? kInRegisters / kRowStages : kOctets;  // octets
+  static_assert(kRowStages <= 3, "weights and vectors do not stay in registers at once");
+  constexpr int kTogether = kInRegisters / kRowStages < kOctets ? kInRegisters / kRowStages : kOctets;  // octets
   constexpr int kChains = kTogether == 1 ? 2 : 1;  // of dependent multiplications for each octet
-  constexpr bool kWeightsFirst = kRowStages <= 3;
-  static_assert(kPartStages * kParts == kRowStages && (kParts == 1 || kTogether == 1));
   const int g = lane >> 2, t = lane & 3;
   const bool odd = g & 1;
-  if (!kWeightsFirst) fetch();
 #pragma unroll 1
   for (int o = 0; o < octets; o += kTogether) {
     float c[kTogether][kChains][4] = {};
+    uint4 w[kTogether * kRowStages][4];
+    take(ring, min(octets - o, kTogether) * kRowStages, warp, lane, w);
+    if (o == 0) fetch();
 #pragma unroll
-    for (int part = 0; part < kParts; ++part) {
-      uint4 w[kTogether * kPartStages][4];
-      take(ring, min(octets - o, kTogether) * kPartStages, warp, lane, w);
-      if (kWeightsFirst && part == 0 && o == 0) fetch();
+    for (int s = 0; s < kRowStages; ++s) {
 #pragma unroll
-      for (int s = 0; s < kPartStages; ++s) {
+      for (int i = 0; i < kTogether; ++i) {
+        if (o + i >= octets) break;
+        uint4(&a)[4] = w[i * kRowStages + s];
+        swap_where(odd, a[0], a[1]);
+        swap_where(odd, a[2], a[3]);
 #pragma unroll
-        for (int i = 0; i < kTogether; ++i) {
-          if (o + i >= octets) break;
-          uint4(&a)[4] = w[i * kPartStages + s];
-          swap_where(odd, a[0], a[1]);
-          swap_where(odd, a[2], a[3]);
-#pragma unroll
-          for (int j = 0; j < 4; ++j) {
-            const uint32_t(&b)[2] = x.v[part * kPartStages + s][j];
-            multiply(c[i][j % kChains], a[j], b[0], b[1]);
-          }
-        }
+        for (int j = 0; j < 4; ++j) multiply(c[i][j % kChains], a[j], x.v[s][j][0], x.v[s][j][1]);
       }
     }
 #pragma unroll

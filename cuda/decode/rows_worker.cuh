@@ -209,7 +209,7 @@ struct RowsWorker {
         __nanosleep(600);  // the others still combine: no polls in their way
       project<S::kQueries, true>(layer, S::kAttention, S::kHiddenPost, l.output_bias, l.post_norm, epoch, output_product);
       gate_up(l, layer, epoch);
-      project<S::kMlp, (S::kMlp > 3)>(layer, S::kMlpWords, S::kHiddenIn, l.down_bias, l.next_norm, epoch, down_product);
+      project<S::kMlp, false>(layer, S::kMlpWords, S::kHiddenIn, l.down_bias, l.next_norm, epoch, down_product);
     }
     const uint32_t epoch = base_epoch + p.layer_count;
     head(epoch);

@@ -44,21 +44,7 @@ __device__ void Worker<S, kTimed>::attend(const Layer& l) {
     if (cached) wait(ring.full[ring.place.stage], ring.place.parity, ring.patience, kStreamPhase);
     const char* stage = ring.data + ring.place.stage * kStageBytes + within * S::kHeadDim * 2;
     uint2 k[Lanes::kTogether], v[Lanes::kTogether];
-    int valid = 0;
-#pragma unroll
-    for (int i = 0; i < Lanes::kTogether; ++i) {
-      const int position = first + within + i;
-      const bool fresh = position == context;
-      const char* keys = fresh ? reinterpret_cast<const char*>(sh.attention.fresh[0]) : stage + i * S::kHeadDim * 2;
-      const char* values = fresh ? reinterpret_cast<const char*>(sh.attention.fresh[1]) : stage + i * S::kHeadDim * 2 + kStageBytes / 2;
-      k[i] = *reinterpret_cast<const uint2*>(keys + 2 * column);
-      v[i] = *reinterpret_cast<const uint2*>(values + 2 * column);
-      if (position <= context && position >= from) {
-        valid |= 1 << i;
-      } else {
-        v[i] = make_uint2(0, 0);  // what lies there may be no number
-      }
-    }
+    const int valid = load_positions<S>(stage, sh.attention, first + within, from, context, column, k, v);
     lanes.add(k, v, valid, lane);
     if (!cached) continue;
     __syncwarp();
