@@ -3,67 +3,44 @@
 #pragma once
 
 #include "cuda/decode/rows_products.cuh"
-#include "cuda/decode/shared.cuh"
+#include "cuda/decode/worker_base.cuh"
 
 namespace bolide::decode {
 
-// kTimed: adds the first warp's clocks by phase to p.clocks.
 template <class S, bool kTimed>
-struct RowsWorker {
-  static constexpr int kStages = Shared<S, kMaxRows>::kStages;
+struct RowsWorker : WorkerBase<S, kMaxRows, kTimed> {
+  using Base = WorkerBase<S, kMaxRows, kTimed>;
+  using Base::p;
+  using Base::sh;
+  using Base::ring;
+  using Base::warp;
+  using Base::lane;
+  using Base::block;
+  using Base::group;
+  using Base::rank;
+  using Base::base_epoch;
+  using Base::parity;
+  using Base::last;
+  using Base::mark;
+  using Base::where;
+  using Base::own_sums;
+  using Base::meet_workers;
+  using Base::total;
+  using Base::inverse_rms;
   static constexpr int kOwnRows = 8 * S::kHidden;  // of the residual stream, for each row of the step
   static_assert(kOwnRows * kMaxRows <= kThreads);  // a thread owns one element
-  const Parameters& p;
-  SharedBase<S, kMaxRows>& sh;
-  Ring<kStages> ring;
   static constexpr int kTeam = kWarps / kMaxRows;  // warps that share a row's attention
-  const int rows, warp, lane, block, group, rank;
+  const int rows;
   const int own_row, part;                                                  // of attention, and which of its team a warp is
   const int row = threadIdx.x % kMaxRows, output = threadIdx.x / kMaxRows;  // a thread's product after the warps' shares are summed
-  uint32_t base_epoch = 0;
-  int parity = 0;  // of sh.sums
-  long long last = 0;
-  float residual = 0.0f;  // of `row`, element kOwnRows * block + output
-  float2 turn[2] = {};    // of own_row: cosine and sine of the pairs 2 lane and 2 lane + 1
+  float residual = 0.0f;                                                    // of `row`, element kOwnRows * block + output
+  float2 turn[2] = {};  // of own_row: cosine and sine of the pairs 2 lane and 2 lane + 1
 
-  __device__ RowsWorker(const Parameters& parameters, SharedBase<S, kMaxRows>& shared, const Ring<kStages>& r, int row_count)
-      : p(parameters),
-        sh(shared),
-        ring(r),
-        rows(row_count),
-        warp(threadIdx.x / 32),
-        lane(threadIdx.x % 32),
-        block(blockIdx.x),
-        group(block / kGroupBlocks),
-        rank(block % kGroupBlocks),
-        own_row(warp % kMaxRows),
-        part(warp / kMaxRows) {}
+  __device__ RowsWorker(const Parameters& parameters, SharedBase<S, kMaxRows>& shared, const Ring<Base::kStages>& r, int row_count)
+      : Base(parameters, shared, r), rows(row_count), own_row(warp % kMaxRows), part(warp / kMaxRows) {}
 
-  __device__ void mark(Phase phase, Part part) {
-    if (!kTimed || threadIdx.x != 0) return;
-    const long long now = clock64();
-    sh.clocks[phase * kParts + part] += now - last;
-    last = now;
-  }
-  __device__ static uint32_t where(int layer, Phase phase) { return static_cast<uint32_t>(layer) << 8 | phase; }
-
-  __device__ float* own_sums() { return sh.sums[parity][warp]; }
-  __device__ void meet_workers() { meet(1, kThreads); }
   __device__ void meet_team() { meet(2 + own_row, 32 * kTeam); }
   __device__ uint64_t* words(int of_row) const { return p.words + of_row * S::kWords; }
-  // After the barrier: element `at` of the products over all warps, and 1 / rms of the thread's row.
-  __device__ float total(int at) const {
-    float v[kWarps];
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) v[w] = sh.sums[parity][w][at];
-    return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
-  }
-  __device__ float inverse_rms(int of_row) const {
-    const float4* from = reinterpret_cast<const float4*>(sh.squares[parity][of_row]);
-    const float4 a = from[0], b = from[1];
-    const float v = ((a.x + a.y) + (a.z + a.w)) + ((b.x + b.y) + (b.z + b.w));
-    return rsqrtf(v / (S::kHidden * kStageColumns) + p.norm_eps);
-  }
   __device__ void leave_squares(float squares) {  // of the lane's columns of its row
     squares += __shfl_xor_sync(kAllLanes, squares, 1);
     squares += __shfl_xor_sync(kAllLanes, squares, 2);

@@ -2,59 +2,37 @@
 // the head in worker_head.cuh.
 #pragma once
 
-#include "cuda/decode/shared.cuh"
+#include "cuda/decode/worker_base.cuh"
 #include "cuda/device/reduce.cuh"
 
 namespace bolide::decode {
 
-// kTimed: adds the first warp's clocks by phase to p.clocks.
 template <class S, bool kTimed>
-struct Worker {
-  static constexpr int kStages = Shared<S, 1>::kStages;
+struct Worker : WorkerBase<S, 1, kTimed> {
+  using Base = WorkerBase<S, 1, kTimed>;
+  using Base::p;
+  using Base::sh;
+  using Base::ring;
+  using Base::warp;
+  using Base::lane;
+  using Base::block;
+  using Base::group;
+  using Base::rank;
+  using Base::base_epoch;
+  using Base::parity;
+  using Base::last;
+  using Base::mark;
+  using Base::where;
+  using Base::own_sums;
+  using Base::meet_workers;
+  using Base::total;
+  using Base::inverse_rms;
   static constexpr int kOwnRows = 8 * S::kHidden;  // of the residual stream: row kOwnRows * block + 32 * warp + lane
-  const Parameters& p;
-  SharedBase<S, 1>& sh;
-  Ring<kStages> ring;
-  const int warp, lane, block, group, rank;
-  uint32_t base_epoch = 0;
-  int parity = 0;  // of sh.sums
-  long long last = 0;
   float residual = 0.0f;
   float2 turn[2] = {};  // cosine and sine of the pairs 2 lane and 2 lane + 1
 
-  __device__ Worker(const Parameters& parameters, SharedBase<S, 1>& shared, const Ring<kStages>& r)
-      : p(parameters),
-        sh(shared),
-        ring(r),
-        warp(threadIdx.x / 32),
-        lane(threadIdx.x % 32),
-        block(blockIdx.x),
-        group(block / kGroupBlocks),
-        rank(block % kGroupBlocks) {}
+  using Base::Base;
 
-  __device__ void mark(Phase phase, Part part) {
-    if (!kTimed || threadIdx.x != 0) return;
-    const long long now = clock64();
-    sh.clocks[phase * kParts + part] += now - last;
-    last = now;
-  }
-  __device__ static uint32_t where(int layer, Phase phase) { return static_cast<uint32_t>(layer) << 8 | phase; }
-
-  __device__ float* own_sums() { return sh.sums[parity][warp]; }
-  __device__ void meet_workers() { meet(1, kThreads); }
-  // After the barrier: a row's sum over the warps, and 1 / rms of the vector.
-  __device__ float total(int row) const {
-    float v[kWarps];
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) v[w] = sh.sums[parity][w][row];
-    return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
-  }
-  __device__ float inverse_rms() const {
-    const float4 a = *reinterpret_cast<const float4*>(&sh.squares[parity][0][0]),
-                 b = *reinterpret_cast<const float4*>(&sh.squares[parity][0][4]);
-    const float v = ((a.x + a.y) + (a.z + a.w)) + ((b.x + b.y) + (b.z + b.w));
-    return rsqrtf(v / (S::kHidden * kStageColumns) + p.norm_eps);
-  }
   __device__ void leave_squares(float squares) {
     squares = warp_sum(squares);
     if (lane == 0) sh.squares[parity][0][warp] = squares;
@@ -118,7 +96,7 @@ struct Worker {
     });
     meet_workers();
     if (32 * warp < 8 * S::kHeadOctets) {
-      const float v = total(present ? row : 0) * inverse_rms() + bias;
+      const float v = total(present ? row : 0) * inverse_rms(0) + bias;
       const float next = __shfl_down_sync(kAllLanes, v, 1);
       if (present && lane % 2 == 0) store_floats(p.words + S::kHeads + (group * S::kHeadRows + local) / 2, v, next, epoch);
     }
@@ -177,7 +155,7 @@ struct Worker {
     });
     meet_workers();
     if (32 * warp < kOutputs) {
-      const float scale = inverse_rms();
+      const float scale = inverse_rms(0);
       const float gate = total(local) * scale + gate_bias, up = total(kOutputs + local) * scale + up_bias;
       publish(S::kMlpWords, kOutputs * block + row, row < kOutputs, gated(p.activation, gate) * up, epoch);
     }

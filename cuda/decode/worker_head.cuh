@@ -22,7 +22,7 @@ __device__ void Worker<S, kTimed>::head(VectorPart<S::kHidden>& x, uint32_t epoc
     });
     meet_workers();
     if (warp == 0) {
-      if (o == 0) scale = inverse_rms();
+      if (o == 0) scale = inverse_rms(0);
       const int octet = o + lane / 8, id = (octet * kBlocks + block) * 8 + lane % 8;
       if (octet < octets) {
         const float v = total(lane) * scale;

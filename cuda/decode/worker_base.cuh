@@ -1,0 +1,55 @@
+// What the computing threads of the kernel for one row and of that for several have in common.
+#pragma once
+
+#include "cuda/decode/shared.cuh"
+
+namespace bolide::decode {
+
+// kRows: 1 or kMaxRows. kTimed: adds the first warp's clocks by phase to p.clocks.
+template <class S, int kRows, bool kTimed>
+struct WorkerBase {
+  static constexpr int kStages = Shared<S, kRows>::kStages;
+  const Parameters& p;
+  SharedBase<S, kRows>& sh;
+  Ring<kStages> ring;
+  const int warp, lane, block, group, rank;
+  uint32_t base_epoch = 0;
+  int parity = 0;  // of sh.sums
+  long long last = 0;
+
+  __device__ WorkerBase(const Parameters& parameters, SharedBase<S, kRows>& shared, const Ring<kStages>& r)
+      : p(parameters),
+        sh(shared),
+        ring(r),
+        warp(threadIdx.x / 32),
+        lane(threadIdx.x % 32),
+        block(blockIdx.x),
+        group(block / kGroupBlocks),
+        rank(block % kGroupBlocks) {}
+
+  __device__ void mark(Phase phase, Part part) {
+    if (!kTimed || threadIdx.x != 0) return;
+    const long long now = clock64();
+    sh.clocks[phase * kParts + part] += now - last;
+    last = now;
+  }
+  __device__ static uint32_t where(int layer, Phase phase) { return static_cast<uint32_t>(layer) << 8 | phase; }
+
+  __device__ float* own_sums() { return sh.sums[parity][warp]; }
+  __device__ void meet_workers() { meet(1, kThreads); }
+  // After the barrier: element `at` of the product over all warps, and 1 / rms of a row's vector.
+  __device__ float total(int at) const {
+    float v[kWarps];
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) v[w] = sh.sums[parity][w][at];
+    return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
+  }
+  __device__ float inverse_rms(int row) const {
+    const float4 a = *reinterpret_cast<const float4*>(&sh.squares[parity][row][0]),
+                 b = *reinterpret_cast<const float4*>(&sh.squares[parity][row][4]);
+    const float v = ((a.x + a.y) + (a.z + a.w)) + ((b.x + b.y) + (b.z + b.w));
+    return rsqrtf(v / (S::kHidden * kStageColumns) + p.norm_eps);
+  }
+};
+
+}  // namespace bolide::decode
