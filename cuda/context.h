@@ -1,5 +1,6 @@
 // Inside the CUDA backend: what every op's launcher gets besides its arguments. C++17 without backend/backend.h, so that .cu files
-// include it. One file per op: embed.cu, norm_qkv.cu, attention.cu, project_add.cu, norm_gate_up.cu, logits.cu, sample.cu; and copy_chunks.cu, which is no op.
+// include it. One file per op: embed.cu, norm_qkv.cu, attention.cu, project_add.cu, norm_gate_up.cu, logits.cu, sample.cu; and
+// copy_chunks.cu, which is no op.
 //
 // A launcher enqueues its kernels on context.stream and returns; it never waits. Launch geometry follows context.capacity, never
 // the step's lengths: kernels read those from StepInputs.counts and leave early, so that a step can be captured once and replayed.

@@ -15,20 +15,19 @@
 
 namespace bolide::decode {
 
-// Threads 0 .. rows - 1: what the block owns of each row's context but for where it lies.
+// What the block owns of each row's context but for where it lies, by thread 0.
 template <class S, int kRows>
 __device__ inline void count_own(const Parameters& p, OwnBlocks<kRows>& own, int rows, int rank) {
-  if (threadIdx.x == 0) {
-    own.first[0] = 0;
+  if (threadIdx.x != 0) return;
+  own.first[0] = 0;
 #pragma unroll
-    for (int row = 0; row < kRows; ++row) {
-      if (row >= rows) break;
-      const int context = p.in.kv_lengths[row] - 1, slot = p.in.slots[row], blocks = context / S::kPositions + 1;
-      own.first[row + 1] = own.first[row] + (blocks - rank_in_row(rank, row) + kGroupBlocks - 1) / kGroupBlocks;
-      own.context[row] = context;
-      own.slot_chunk[row] = slot / p.kv.chunk_tokens;
-      own.slot_offset[row] = slot % p.kv.chunk_tokens;
-    }
+  for (int row = 0; row < kRows; ++row) {
+    if (row >= rows) break;
+    const int context = p.in.kv_lengths[row] - 1, slot = p.in.slots[row], blocks = context / S::kPositions + 1;
+    own.first[row + 1] = own.first[row] + (blocks - rank_in_row(rank, row) + kGroupBlocks - 1) / kGroupBlocks;
+    own.context[row] = context;
+    own.slot_chunk[row] = slot / p.kv.chunk_tokens;
+    own.slot_offset[row] = slot % p.kv.chunk_tokens;
   }
 }
 // Where it lies, by `threads` threads.

@@ -28,8 +28,6 @@
 #include "cuda/device/tile_attention.cuh"
 
 namespace bolide {
-int attention_many_stage_limit = 16;  // TUNING
-int attention_many_pace = 0;          // TUNING
 namespace {
 
 using bf16 = __nv_bfloat16;
@@ -54,7 +52,6 @@ struct ManyParameters {
   float* parts;
   int32_t* arrivals;
   DeviceFault* fault;
-  int32_t pace;  // TUNING clocks a tile
 };
 
 // stages [stages] of K, V and q; a record for each; visible positions of a stage's tile; barriers; the sequences' tables (kv_tiles.cuh).
@@ -202,7 +199,6 @@ struct ManyBlock {
   }
 
   __device__ void produce() const {
-    long long due = clock64();
     int stage = 0, early = 0;  // early: tiles asked for before the kernels in front have ended
     uint32_t parity = 1;
     bool waited = false;
@@ -216,11 +212,6 @@ struct ManyBlock {
       for (int i = 0; i < min(32, end - base); ++i) {
         if (!waited && (i == p.stages || __shfl_sync(kAllLanes, mine.newest, i))) wait_in_front(mine);
         wait_at_leisure(shared.empty[stage], parity, p.fault);
-        if (p.pace) {
-          while (clock64() < due) {
-          }
-          due = max(due + p.pace, clock64() - 8 * p.pace);
-        }
         copy_tile(mine, i, stage);
         if (!waited)
           ++early;
@@ -400,8 +391,7 @@ void launch_many(CudaContext& context, ManyParameters& p, const CudaSite& site) 
   constexpr size_t kStatic = 1024;  // warp_sums, and what the system keeps of a block's shared memory
   const size_t stage_bytes = static_cast<size_t>(fixed.stage_bytes) + static_cast<size_t>(fixed.record) * sizeof(float);
   p.stages = static_cast<int32_t>((kSharedLimit - kStatic - fixed.bytes) / stage_bytes);
-  p.stages = std::min({p.stages, kMaxStages, attention_many_stage_limit});
-  p.pace = attention_many_pace * fixed.stage_bytes / 1024;
+  p.stages = std::min(p.stages, kMaxStages);
   const LaunchOptions options{context.dependent_launch};
   launch_with(options, site, attention_many_kernel<KV, kDh>, dim3(context.multiprocessors), dim3((p.stages + 2) * 32),
               Shared(nullptr, p, kTileBytes).bytes, context.stream, p);

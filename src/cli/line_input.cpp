@@ -127,7 +127,7 @@ class EditedInput final : public LineInput {
   static int character_of(EditLine* edit, wchar_t* out) { return self(edit).character(out); }
   static unsigned char paste_of(EditLine* edit, wint_t) { return self(edit).paste(); }
 
-  // A pasted text of several lines can be recalled as a whole in this session; the file keeps lines.
+  // A pasted text of several lines can be recalled as a whole while the program runs; the file keeps lines.
   void remember(const std::string& line) {
     if (line.empty()) return;
     HistEvent event;

@@ -169,6 +169,7 @@ TEST_CASE("decode kernel: a sequence's bits depend neither on those beside it no
   if (!runs_as_one_kernel(name, *backend, model)) return;
   run_contexts(*backend, model);
   std::vector<std::vector<float>> all = logits_of(*backend, model, {0, 1, 2, 3}, false);
+  REQUIRE(backend->step_form(model.each, 1).text.rfind("one kernel", 0) == 0);
   for (const auto& logits : logits_of(*backend, model, {4, 5, 6}, false)) all.push_back(logits);
   const std::vector<std::vector<int32_t>> others{{3, 6}, {6, 3, 0}, {4, 3, 2, 1}, {1, 6, 2, 5}, {0, 1, 2, 3}};
   for (int i = 0; i < 20; ++i) {
@@ -205,6 +206,7 @@ TEST_CASE("decode kernel: several sequences draw what sample draws") {
     model.fill_each(which, positions, specs);
     model.each.capacity.tokens = 4;
     model.each.plain_sampling = true;
+    REQUIRE(backend->step_form(model.each, 1).text.rfind("one kernel", 0) == 0);
     run(*backend, model.each, false);
     std::vector<int32_t> drawn;
     for (size_t i = 0; i < which.size(); ++i) drawn.push_back(model.token(static_cast<int32_t>(i)));

@@ -3,11 +3,6 @@
 #include "core/error.h"
 #include "cuda/read_bandwidth.h"
 
-namespace bolide {
-extern int attention_many_stage_limit;  // TUNING
-extern int attention_many_pace;         // TUNING
-}  // namespace bolide
-
 namespace bolide::attention_bench {
 namespace {
 
@@ -61,21 +56,9 @@ std::vector<Entry> kernels() {
   const Kernel rows = [](CudaContext& context, const AttentionParameters& p, const CudaSite& site) {
     attention_rows(context, p, context.capacity.sequences, true, {}, site);
   };
-  std::vector<Entry> all{{"rows", [](CudaContext&, const AttentionParameters& p) { return attention_rows_fits(p); }, rows},
-                         {"many", many_fits, launched(false, attention_many)},
-                         {"many, launched early", many_fits, launched(true, attention_many)}};
-  for (auto [limit, pace] : std::vector<std::pair<int, int>>{{4, 0}, {16, 78}, {16, 82}, {16, 86}})
-    all.push_back({fmt::format("many, {} stages, pace {}", limit, pace), many_fits,
-                   [limit = limit, pace = pace](CudaContext& context, const AttentionParameters& p, const CudaSite& site) {
-                     attention_many_stage_limit = limit;
-                     attention_many_pace = pace;
-                     context.dependent_launch = true;
-                     attention_many(context, p, site);
-                     context.dependent_launch = false;
-                     attention_many_stage_limit = 16;
-                     attention_many_pace = 0;
-                   }});
-  return all;
+  return {{"rows", [](CudaContext&, const AttentionParameters& p) { return attention_rows_fits(p); }, rows},
+          {"many", many_fits, launched(false, attention_many)},
+          {"many, launched early", many_fits, launched(true, attention_many)}};
 }
 
 }  // namespace
