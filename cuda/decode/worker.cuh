@@ -10,23 +10,23 @@ namespace bolide::decode {
 template <class S, bool kTimed>
 struct Worker : WorkerBase<S, 1, kTimed> {
   using Base = WorkerBase<S, 1, kTimed>;
-  using Base::p;
-  using Base::sh;
-  using Base::ring;
-  using Base::warp;
-  using Base::lane;
+  using Base::base_epoch;
   using Base::block;
   using Base::group;
-  using Base::rank;
-  using Base::base_epoch;
-  using Base::parity;
+  using Base::inverse_rms;
+  using Base::lane;
   using Base::last;
   using Base::mark;
-  using Base::where;
-  using Base::own_sums;
   using Base::meet_workers;
+  using Base::own_sums;
+  using Base::p;
+  using Base::parity;
+  using Base::rank;
+  using Base::ring;
+  using Base::sh;
   using Base::total;
-  using Base::inverse_rms;
+  using Base::warp;
+  using Base::where;
   static constexpr int kOwnRows = 8 * S::kHidden;  // of the residual stream: row kOwnRows * block + 32 * warp + lane
   float residual = 0.0f;
   float2 turn[2] = {};  // cosine and sine of the pairs 2 lane and 2 lane + 1
