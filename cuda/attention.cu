@@ -89,6 +89,12 @@ void attend_rows(CudaContext& context, const AttentionParameters& p, int32_t row
   attention_decode(context, p, rows, single_rows, site);
 }
 
+// Sequences with at least two rows.
+void attend_tiles(CudaContext& context, const AttentionParameters& p, const CudaSite& site) {
+  if (attention_wgmma_fits(context, p)) return attention_wgmma(context, p, site);
+  attention_mma_fits(p) ? attention_mma(context, p, site) : attention_prefill(context, p, site);
+}
+
 }  // namespace
 
 bool attention_takes_product(const CudaContext& context, const AttentionArgs& args) {
@@ -106,10 +112,7 @@ void cuda_attention(CudaContext& context, const AttentionArgs& args, const QkvPr
   } else {
     require_contract(fresh.product == nullptr, "more rows than the fused kernel takes", site);
     // Also where a step may hold as many sequences as rows: one of them can still bring several rows.
-    if (attention_wgmma_fits(context, p))
-      attention_wgmma(context, p, site);
-    else
-      attention_mma_fits(p) ? attention_mma(context, p, site) : attention_prefill(context, p, site);
+    if (!context.one_row_each) attend_tiles(context, p, site);
     if (attention_many_fits(context, p)) return attention_many(context, p, site);
     attend_rows(context, p, context.capacity.sequences, true, {}, site);
   }

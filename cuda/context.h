@@ -89,6 +89,7 @@ struct CudaContext {
   cudaStream_t stream = nullptr;
   DType activations = DType::bf16;  // of q, attention output and MLP buffers; f32 keeps all arithmetic in float32
   StepCapacity capacity;            // of the step under way
+  bool one_row_each = false;        // Step::one_row_each of the step under way
   CudaScratch scratch;
   DeviceFault* fault = nullptr;  // host-mapped
   CublasLt* cublas = nullptr;

@@ -33,16 +33,22 @@ namespace {
 
 constexpr size_t kAheadPieceBytes = size_t{1} << 20;
 
-// Ops called one by one have the capacity of the last reserve(), those of a step the step's.
+// Ops called one by one have the capacity of the last reserve(), those of a step the step's, and what is known of its inputs.
 class CapacityOfStep {
  public:
-  CapacityOfStep(StepCapacity& capacity, const StepCapacity& step) : capacity_(capacity), saved_(capacity) { capacity_ = step; }
-  ~CapacityOfStep() { capacity_ = saved_; }
+  CapacityOfStep(CudaContext& context, const Step& step) : context_(context), saved_(context.capacity) {
+    context.capacity = step.capacity;
+    context.one_row_each = step.one_row_each;
+  }
+  ~CapacityOfStep() {
+    context_.capacity = saved_;
+    context_.one_row_each = false;
+  }
   CapacityOfStep(const CapacityOfStep&) = delete;
   CapacityOfStep& operator=(const CapacityOfStep&) = delete;
 
  private:
-  StepCapacity& capacity_;
+  CudaContext& context_;
   StepCapacity saved_;
 };
 
@@ -323,13 +329,13 @@ size_t CudaBackend::scratch_bytes(const StepCapacity& capacity, const ModelDims&
 
 std::vector<OpTime> CudaBackend::time_ops(const Step& step, int32_t repetitions) {
   use();
-  const CapacityOfStep scope(context_.capacity, step.capacity);
+  const CapacityOfStep scope(context_, step);
   return time_pieces(context_.stream, step.ops.size(), repetitions, [&](size_t i) { run_op_at(step, i); });
 }
 
 StepForm CudaBackend::step_form(const Step& step, int32_t repetitions) {
   use();
-  const CapacityOfStep scope(context_.capacity, step.capacity);
+  const CapacityOfStep scope(context_, step);
   const std::string obstacle = context_.decode ? decode_.why_not(context_, step) : "is switched off";
   if (!obstacle.empty()) return {fmt::format("a graph of kernels, one after another (the decode kernel {})", obstacle), {}};
   return {step.plain_sampling ? "one kernel" : "one kernel, and one more for sampling", decode_.phases(context_, step, repetitions)};
@@ -351,7 +357,7 @@ void CudaBackend::run_step(const Step& step) {
   use();
   const StepCapacity& c = step.capacity;
   BOLIDE_CHECK(c.tokens <= reserved_.tokens && c.sequences <= reserved_.sequences && c.logit_rows <= reserved_.logit_rows);
-  const CapacityOfStep scope(context_.capacity, c);
+  const CapacityOfStep scope(context_, step);
   if (std::exchange(ahead_pending_, false)) check_cuda(cudaStreamWaitEvent(context_.stream, ahead_), "wait for an upload", {"step"});
   if (!step.copies.empty()) copy_chunks(*step.kv, step.copies);
   const bool one_kernel = context_.decode && decode_.why_not(context_, step).empty();

@@ -22,6 +22,7 @@ std::vector<unsigned char> StepGraphs::key_of(const Step& step, int form) {
   std::vector<unsigned char> key;
   append(key, step.capacity);
   append(key, step.plain_sampling);
+  append(key, step.one_row_each);
   append(key, form);
   const StepInputs* inputs = nullptr;
   for (const Op& op : step.ops) {

@@ -22,8 +22,9 @@ __global__ void __launch_bounds__(kThreads)
                             Out* out, int32_t mlp, const int32_t* count) {
   const int row = blockIdx.y, i = (blockIdx.x * kThreads + threadIdx.x) * kWidth;
   let_next_start();
+  const bool present = row < *count && i < mlp;  // known while the kernels in front still run
   wait_for_previous();
-  if (row >= *count || i >= mlp) return;
+  if (!present) return;
   using Vector = Pack<float, kWidth>;
   const float scale = row_scale ? row_scale[row] : 1.0f;
   const Vector gates = *reinterpret_cast<const Vector*>(product + row * stride + i);

@@ -34,14 +34,14 @@ __global__ void __launch_bounds__(kWarps * 32) qkv_epilogue_kernel(EpilogueParam
   const QkvProduct& a = p.product;
   const int row = blockIdx.x;
   let_next_start();
-  wait_for_previous();
-  if (row >= p.counts->tokens) return;
   const int lane = threadIdx.x & 31, head = blockIdx.y * kWarps + (threadIdx.x >> 5);
-  if (head >= a.heads + 2 * a.kv_heads) return;
+  const int32_t slot = p.slots[row];  // early, so that its latency is not added to the head's
+  const bool present = row < p.counts->tokens && head < a.heads + 2 * a.kv_heads;
+  wait_for_previous();
+  if (!present) return;
   const int half = a.head_dim / 2;
   const bool is_q = head < a.heads, is_v = head >= a.heads + a.kv_heads;
 
-  const int32_t slot = p.slots[row];  // early, so that its latency is not added to the head's
   HeadPairs<> pairs;
   pairs.make(a, row, head, lane);
   if (is_q) {

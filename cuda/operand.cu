@@ -40,8 +40,9 @@ template <class In, class Out>
 __global__ void __launch_bounds__(kThreads) operand_kernel(OperandParameters<In> p, Out* out) {
   const int row = blockIdx.x;
   let_next_start();
+  const bool present = row < *p.count;  // known while the kernels in front still run
   wait_for_previous();
-  if (row >= *p.count) return;
+  if (!present) return;
   const In* in = p.in + (p.gather ? p.gather[row] : row) * p.in_stride;
   out += row * p.out_stride;
 
@@ -69,6 +70,44 @@ __global__ void __launch_bounds__(kThreads) operand_kernel(OperandParameters<In>
   for (int i = threadIdx.x; i < p.out_stride; i += kThreads) out[i] = from_float<Out>(i < p.columns ? value(i) * inverse_scale : 0.0f);
 }
 
+// The same for norms of float32 rows of at most kThreads * 4 * kHeld elements, which are held while their squares are added.
+constexpr int kHeld = 4;
+template <class Out>
+__global__ void __launch_bounds__(kThreads) short_norm_kernel(OperandParameters<float> p, Out* out) {
+  using Vector = Pack<float, 4>;
+  const int row = blockIdx.x;
+  let_next_start();
+  const bool present = row < *p.count;  // known while the kernels in front still run
+  Vector norm[kHeld], x[kHeld];
+#pragma unroll
+  for (int j = 0; j < kHeld; ++j) {
+    const int i = (j * kThreads + threadIdx.x) * 4;
+    if (i < p.columns) norm[j] = *reinterpret_cast<const Vector*>(p.norm + i);
+  }
+  wait_for_previous();
+  if (!present) return;
+  const float* in = p.in + (p.gather ? p.gather[row] : row) * p.in_stride;
+  float squares = 0.0f;
+#pragma unroll
+  for (int j = 0; j < kHeld; ++j) {
+    const int i = (j * kThreads + threadIdx.x) * 4;
+    if (i >= p.columns) break;
+    x[j] = *reinterpret_cast<const Vector*>(in + i);
+#pragma unroll
+    for (int e = 0; e < 4; ++e) squares += x[j].v[e] * x[j].v[e];
+  }
+  const float rstd = rsqrtf(block_sum(squares) / static_cast<float>(p.columns) + p.eps);
+#pragma unroll
+  for (int j = 0; j < kHeld; ++j) {
+    const int i = (j * kThreads + threadIdx.x) * 4;
+    if (i >= p.columns) break;
+    Pack<Out, 4> result;
+#pragma unroll
+    for (int e = 0; e < 4; ++e) result.v[e] = from_float<Out>(x[j].v[e] * rstd * norm[j].v[e]);
+    *reinterpret_cast<Pack<Out, 4>*>(out + row * p.out_stride + i) = result;
+  }
+}
+
 template <class In>
 Operand make_operand(CudaContext& context, OperandParameters<In> p, DType dtype, const Rows& rows, const CudaSite& site) {
   p.out_stride = padded_columns(p.columns);
@@ -78,6 +117,13 @@ Operand make_operand(CudaContext& context, OperandParameters<In> p, DType dtype,
                    "reserve() was not called for this many rows", site);
   with_type(dtype, [&](auto tag) {
     using Out = typename decltype(tag)::type;
+    if constexpr (std::is_same_v<In, float> && !std::is_same_v<Out, __half>) {
+      if (p.norm && p.columns % static_cast<int>(kRowPad) == 0 && p.columns <= kThreads * 4 * kHeld) {
+        launch_with({context.dependent_launch}, site, short_norm_kernel<Out>, dim3(rows.capacity), dim3(kThreads), 0, context.stream, p,
+                    static_cast<Out*>(context.scratch.operand));
+        return;
+      }
+    }
     launch_with({context.dependent_launch}, site, operand_kernel<In, Out>, dim3(rows.capacity), dim3(kThreads), 0, context.stream, p,
                 static_cast<Out*>(context.scratch.operand));
   });

@@ -32,13 +32,8 @@ namespace {
 
 using bf16 = __nv_bfloat16;
 
-constexpr int kMaxStages = 10, kMaxWarps = kMaxStages + 2;
+constexpr int kMaxStages = 6, kMaxWarps = kMaxStages + 2;  // two warps a quarter of the multiprocessor: 255 registers a thread
 constexpr size_t kSharedLimit = 227 * 1024;
-// Of a kernel with tiles of this size: what fits into shared memory at most, and so the registers a thread may use.
-constexpr int max_threads(int tile_bytes) {
-  const int stages = static_cast<int>(kSharedLimit) / (2 * tile_bytes);
-  return ((stages < kMaxStages ? stages : kMaxStages) + 2) * 32;
-}
 constexpr int kMaxSequences = 4096;  // so that the table of tiles leaves room for the ring
 
 // Floats of a part's record: o [group][Dh], (m, l) [group].
@@ -111,6 +106,7 @@ struct Merger;
 template <class KV, int kDh>
 struct ManyBlock {
   using Worker = TileAttention<KV, kDh>;
+  static constexpr int kTokens = Worker::kTokens;
   const ManyParameters& p;
   const AttentionParameters& a = p.a;
   const Shared shared;
@@ -130,7 +126,7 @@ struct ManyBlock {
       }
       publish_barriers();
     }
-    line = lay_out_tiles(a, p.sequence_capacity, shared.before, shared.tables, warp_sums);
+    line = lay_out_tiles(a, kTokens, p.sequence_capacity, shared.before, shared.tables, warp_sums);
     const int cut = line.cut(blockIdx.x + (lane & 1), gridDim.x);
     first = __shfl_sync(kAllLanes, cut, 0);
     end = __shfl_sync(kAllLanes, cut, 1);
@@ -147,7 +143,7 @@ struct ManyBlock {
   // A tile as the producer needs it; each lane describes one of 32.
   struct Copy {
     int row, kv_head, low, high, offset;  // visible positions [low, high) of the tile; offset: of the tile in its chunk
-    int chunks[kTileTokens / 16];         // of the tile
+    int chunks[kTokens / 16];             // of the tile
     bool newest;                          // holds the row's own position
   };
 
@@ -156,17 +152,17 @@ struct ManyBlock {
     if (at >= end) return c;
     const TilePlace place = line.find(at);
     const VisibleRange range = visible_range(a, place.sequence);
-    const int base = (range.first_tile() + place.tile) * kTileTokens, table = shared.tables[place.sequence];
+    const int base = (range.first_tile(kTokens) + place.tile) * kTokens, table = shared.tables[place.sequence];
     c.row = a.in.query_offsets[place.sequence];
     c.kv_head = place.kv_head;
     c.low = max(range.begin - base, 0);
-    c.high = min(range.end - base, kTileTokens);
+    c.high = min(range.end - base, kTokens);
     c.newest = base + c.high == range.end;
     c.offset = base & (a.kv.chunk_tokens - 1);
 #pragma unroll
-    for (int i = 0; i < kTileTokens / 16; ++i) {
+    for (int i = 0; i < kTokens / 16; ++i) {
       const int position = base + (i << a.chunk_shift);
-      c.chunks[i] = (i << a.chunk_shift) < kTileTokens && position < range.end ? a.in.chunk_ids[table + (position >> a.chunk_shift)] : 0;
+      c.chunks[i] = (i << a.chunk_shift) < kTokens && position < range.end ? a.in.chunk_ids[table + (position >> a.chunk_shift)] : 0;
     }
     return c;
   }
@@ -175,10 +171,10 @@ struct ManyBlock {
   __device__ void copy_tile(const Copy& mine, int source, int stage) const {
     const int low = __shfl_sync(kAllLanes, mine.low, source), high = __shfl_sync(kAllLanes, mine.high, source);
     const int offset = __shfl_sync(kAllLanes, mine.offset, source), kv_head = __shfl_sync(kAllLanes, mine.kv_head, source);
-    const int part = lane >> 1, is_v = lane & 1, part_tokens = min(a.kv.chunk_tokens, kTileTokens);
+    const int part = lane >> 1, is_v = lane & 1, part_tokens = min(a.kv.chunk_tokens, kTokens);
     int chunk = 0;
 #pragma unroll
-    for (int i = 0; i < kTileTokens / 16; ++i) {
+    for (int i = 0; i < kTokens / 16; ++i) {
       const int id = __shfl_sync(kAllLanes, mine.chunks[i], source);
       if (i == part) chunk = id;
     }
@@ -188,7 +184,7 @@ struct ManyBlock {
     }
     __syncwarp();
     const int from = max(low, part * part_tokens), past = min(high, (part + 1) * part_tokens);
-    if (part * part_tokens >= kTileTokens || from >= past) return;
+    if (part * part_tokens >= kTokens || from >= past) return;
     copy_bytes(shared.stage(stage) + is_v * Worker::kBytes + from * Worker::kRowBytes,
                kv_row<KV>(a.kv, a.layer, chunk, kv_head, is_v, offset + from - part * part_tokens), (past - from) * Worker::kRowBytes,
                shared.full[stage]);
@@ -263,7 +259,7 @@ struct ManyBlock {
 template <class KV, int kDh, int kVectors>
 struct Merger {
   using Sum = PartSum<kDh, kVectors>;
-  static constexpr int kAtOnce = 10 / kVectors;  // parts of a cut unit that are asked for at once
+  static constexpr int kAtOnce = 16 / kVectors;  // parts of a cut unit that are asked for at once
 
   const ManyBlock<KV, kDh>& block;
   const ManyParameters& p = block.p;
@@ -279,7 +275,8 @@ struct Merger {
     uint32_t parity = 0;
     if (first >= end) return;
     for (TilePlace unit = block.line.find(first);; unit = block.line.next(unit)) {
-      const int past = min(unit.tiles, end - unit.begin), part = part_tiles(unit.tiles);  // past: of the unit's tiles in this block
+      const int past = min(unit.tiles, end - unit.begin),
+                part = block.line.part_tiles(unit.tiles);  // past: of the unit's tiles in this block
       const int row = block.a.in.query_offsets[unit.sequence];
       const bool cut = unit.tile > 0 || past < unit.tiles;
       float* parts = cut ? p.parts + static_cast<int64_t>(block.line.cut_unit(unit, gridDim.x)) * kMaxParts * shared.record : nullptr;
@@ -375,8 +372,7 @@ struct Merger {
 };
 
 template <class KV, int kDh>
-__global__ void __launch_bounds__(max_threads(TileAttention<KV, kDh>::kBytes), 1)
-    attention_many_kernel(const __grid_constant__ ManyParameters p) {
+__global__ void __launch_bounds__(kMaxWarps * 32, 1) attention_many_kernel(const __grid_constant__ ManyParameters p) {
 #if __CUDA_ARCH__ >= 900
   extern __shared__ __align__(128) unsigned char base[];
   ManyBlock<KV, kDh>(p, base).run();
