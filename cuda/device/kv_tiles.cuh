@@ -1,17 +1,17 @@
 // All of K and V that the single rows of a step see, as one line of tiles, and where that line is cut between blocks.
 //
-// A unit is a kv head of a sequence that brings exactly one row; its tiles are so many positions each as a kernel says (tile_tokens: a
-// power of two, at most kPartTokens), from the tile of the first visible position on. Units lie on the line by sequence, then by kv head.
-// Cuts fall between parts, which are so many tiles of a unit as follows from its own length alone: what is added up within a part, and in
-// which order parts are, does not depend on the other sequences, nor on the number of blocks.
+// A unit is a kv head of a sequence that brings exactly one row; its tiles are kTileTokens positions each, from the tile of the first
+// visible position on. Units lie on the line by sequence, then by kv head. Cuts fall between parts, which are so many tiles of a unit as
+// follows from its own length alone: what is added up within a part, and in which order parts are, does not depend on the other sequences,
+// nor on the number of blocks.
 #pragma once
 
 #include "cuda/attention.h"
 
 namespace bolide {
 
-constexpr int kPartTokens = 128;  // of a part, at least
-constexpr int kMaxParts = 32;     // of a unit
+constexpr int kTileTokens = 64;
+constexpr int kMaxParts = 32;  // of a unit
 
 struct TilePlace {
   int sequence, kv_head;
@@ -20,18 +20,18 @@ struct TilePlace {
   int begin;  // of the unit, on the line
 };
 
+// Tiles of a part of a unit.
+__device__ inline int part_tiles(int tiles) {
+  int part = 2;
+  while (tiles > part * kMaxParts) part *= 2;
+  return part;
+}
+
 struct TileLine {
   const int* before;  // [S + 1] tiles of one kv head of the sequences in front
   int sequences, kv_heads;
-  int least;  // tiles of a part at least
 
   __device__ int tiles() const { return before[sequences] * kv_heads; }
-  // Tiles of a part of a unit of so many.
-  __device__ int part_tiles(int unit_tiles) const {
-    int part = least;
-    while (unit_tiles > part * kMaxParts) part *= 2;
-    return part;
-  }
 
   // 0 <= at < tiles().
   __device__ TilePlace find(int at) const {
@@ -61,9 +61,8 @@ struct TileLine {
     return place;
   }
 
-  // Tiles of a block's share before cuts are rounded: whole small parts, so that units of one length, as many as there are blocks or fewer,
-  // stay whole.
-  __device__ int share(int blocks) const { return (tiles() + least * blocks - 1) / (least * blocks) * least; }
+  // Tiles of a block's share before cuts are rounded: even, so that units of one length, as many as there are blocks or fewer, stay whole.
+  __device__ int share(int blocks) const { return (tiles() + 2 * blocks - 1) / (2 * blocks) * 2; }
   // First tile of `block`'s share of the line; cut(blocks) is the end.
   __device__ int cut(int block, int blocks) const {
     const int all = tiles(), each = share(blocks);
@@ -76,7 +75,7 @@ struct TileLine {
 
   // A number below `blocks` - 1 for a unit that is cut, other than any other such unit's: of the block whose share ends at the first cut.
   __device__ int cut_unit(const TilePlace& unit, int blocks) const {
-    const int first = unit.begin + (part_tiles(unit.tiles) + 1) / 2, each = share(blocks);  // the least that cut() rounds up
+    const int first = unit.begin + part_tiles(unit.tiles) / 2, each = share(blocks);
     return (first + each - 1) / each - 1;
   }
 };
@@ -84,8 +83,8 @@ struct TileLine {
 // Positions that the row of a sequence sees, [begin, end): none unless the step brings exactly one row of it.
 struct VisibleRange {
   int begin, end;
-  __device__ int first_tile(int tile_tokens) const { return begin / tile_tokens; }
-  __device__ int tiles(int tile_tokens) const { return (end + tile_tokens - 1) / tile_tokens - first_tile(tile_tokens); }
+  __device__ int first_tile() const { return begin / kTileTokens; }
+  __device__ int tiles() const { return (end + kTileTokens - 1) / kTileTokens - first_tile(); }
 };
 __device__ inline VisibleRange visible_range(const AttentionParameters& p, int sequence) {
   const int first = p.in.query_offsets[sequence], past = p.in.query_offsets[sequence + 1], length = p.in.kv_lengths[sequence];
@@ -95,8 +94,7 @@ __device__ inline VisibleRange visible_range(const AttentionParameters& p, int s
 
 // Fills before[0 .. S] and, with where each sequence's chunks are listed, tables[0 .. S - 1] in shared memory; called by all threads of a
 // block of whole warps. capacity: entries that the step's arrays have room for. warp_sums: shared, one for each warp.
-__device__ inline TileLine lay_out_tiles(const AttentionParameters& p, int tile_tokens, int capacity, int* before, int* tables,
-                                         int* warp_sums) {
+__device__ inline TileLine lay_out_tiles(const AttentionParameters& p, int capacity, int* before, int* tables, int* warp_sums) {
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
   int carried = 0, sequences = 0;
   for (int base = 0; base < capacity; base += blockDim.x) {
@@ -105,7 +103,7 @@ __device__ inline TileLine lay_out_tiles(const AttentionParameters& p, int tile_
     int table = 0;
     if (s < capacity) range = visible_range(p, s), table = p.in.chunk_offsets[s];  // before it is known whether s is one of the step's
     sequences = p.in.counts->sequences;
-    int sum = s < sequences ? range.tiles(tile_tokens) : 0;
+    int sum = s < sequences ? range.tiles() : 0;
 #pragma unroll
     for (int offset = 1; offset < 32; offset <<= 1) {
       const int left = __shfl_up_sync(0xffffffffu, sum, offset);
@@ -125,7 +123,7 @@ __device__ inline TileLine lay_out_tiles(const AttentionParameters& p, int tile_
   }
   if (threadIdx.x == 0) before[0] = 0;
   __syncthreads();
-  return {before, sequences, p.kv_heads, kPartTokens / tile_tokens};
+  return {before, sequences, p.kv_heads};
 }
 
 }  // namespace bolide

@@ -2,8 +2,7 @@
 //   scores [heads, 64] = q [heads, Dh] K^T   mma.m16n8k16, A = q (heads in the upper half), B = K as it lies in memory
 //   out^T [Dh, heads] = V^T P^T              the same, A = V^T (pairs of positions put together by byte permutation), B = P
 // so that the scores' accumulators are P's fragments (Dao, "FlashAttention-2", arXiv:2307.08691). The order of k within a fragment does not
-// matter as long as both operands agree, so every load is as wide as it may be. 64 positions are taken at once, with one maximum; tiles of
-// 128 are two such halves, added up.
+// matter as long as both operands agree, so every load is as wide as it may be. A tile is taken whole: one maximum, no rescaling.
 // K and V bfloat16: operands are bfloat16, P is rounded to it. K and V e4m3: operands are float16, which holds e4m3 exactly and rounds P
 // less; q, which may be beyond float16, is divided by a power of two where it is. Scores, softmax and sums are float32.
 #pragma once
@@ -45,10 +44,8 @@ __device__ inline uint32_t pack_half(float low, float high) {
 template <class KV, int kDh>
 struct TileAttention {
   static constexpr bool kNarrow = sizeof(KV) == 1;
-  static constexpr int kRowBytes = kDh * static_cast<int>(sizeof(KV));
-  static constexpr int kTokens = kRowBytes >= 256 ? 64 : 128, kBytes = kTokens * kRowBytes;  // of a tile, of its K or V
-  static constexpr int kAtOnce = 64;                                                         // positions
-  static constexpr int kSteps = kDh / 16, kHalves = kDh / 64, kBlocks = kAtOnce / 8;
+  static constexpr int kRowBytes = kDh * static_cast<int>(sizeof(KV)), kBytes = kTileTokens * kRowBytes;  // of K or V
+  static constexpr int kSteps = kDh / 16, kHalves = kDh / 64, kBlocks = kTileTokens / 8;
   static constexpr int kStepsPerLoad = kNarrow ? 4 : 2;  // of 16 bytes of K
 
   const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
@@ -59,21 +56,15 @@ struct TileAttention {
   // The lane's 8 dims of half h.
   __device__ int first_dim(int h) const { return 64 * h + 8 * g; }
 
-  // tile: K [kTokens][Dh], V [kTokens][Dh] of KV, then q [group][Dh] bf16. Positions outside [low, high) of the tile count as if they were
-  // not there, whatever lies there. low < high.
+  // tile: K [64][Dh], V [64][Dh] of KV, then q [group][Dh] bf16. Positions outside [low, high) of the tile count as if they were not there,
+  // whatever lies there. low < high.
   __device__ void run(const unsigned char* tile, int group, int low, int high, float scale_log2) {
-    if constexpr (kTokens == kAtOnce) {
-      attend(tile, tile + kBytes, tile + 2 * kBytes, group, low, high, scale_log2);
-    } else {
-      const int first = low / kAtOnce;
-#pragma unroll 1
-      for (int part = first; part * kAtOnce < high; ++part) {
-        const TileAttention earlier = *this;
-        const int at = part * kAtOnce, skipped = at * kRowBytes;
-        attend(tile + skipped, tile + kBytes + skipped, tile + 2 * kBytes, group, max(low - at, 0), min(high - at, kAtOnce), scale_log2);
-        if (part > first) add(earlier);
-      }
-    }
+    const bool whole = low == 0 && high == kTileTokens;
+    scores(tile, tile + 2 * kBytes, group, whole ? 0 : low, whole ? kTileTokens : high, scale_log2);
+    if (whole)
+      output<false>(tile + kBytes, 0, 0);
+    else
+      output<true>(tile + kBytes, low, high);
   }
 
   // Leaves o [group][Dh] and (m, l) [group]. All lanes of a quad have the same m and l.
@@ -93,31 +84,6 @@ struct TileAttention {
   }
 
  private:
-  // 64 positions.
-  __device__ void attend(const unsigned char* k, const unsigned char* v, const unsigned char* q, int group, int low, int high,
-                         float scale_log2) {
-    const bool whole = low == 0 && high == kAtOnce;
-    scores(k, q, group, whole ? 0 : low, whole ? kAtOnce : high, scale_log2);
-    if (whole)
-      output<false>(v, 0, 0);
-    else
-      output<true>(v, low, high);
-  }
-  // Adds what the positions in front gave.
-  __device__ void add(const TileAttention& earlier) {
-    const float top = fmaxf(m, earlier.m), base = top == -INFINITY ? 0.0f : top;
-    const float mine = exp2_fast(m - base), its = exp2_fast(earlier.m - base);
-    const float mine_of[2] = {__shfl_sync(kAllLanes, mine, 8 * t), __shfl_sync(kAllLanes, mine, 8 * t + 4)};  // heads 2 t and 2 t + 1
-    const float its_of[2] = {__shfl_sync(kAllLanes, its, 8 * t), __shfl_sync(kAllLanes, its, 8 * t + 4)};
-    m = top;
-    l = fmaf(l, mine, earlier.l * its);
-#pragma unroll
-    for (int i = 0; i < 16 * kHalves; ++i) {
-      float& value = o[i / 16][i / 4 % 4][i % 4];
-      value = fmaf(value, mine_of[i % 2], earlier.o[i / 16][i / 4 % 4][i % 4] * its_of[i % 2]);
-    }
-  }
-
   // q's fragments, and what the scores are to be multiplied by besides the scale.
   __device__ float load_q(const unsigned char* rows, int group, uint32_t (&q)[kSteps][2]) const {
     const uint4* from = reinterpret_cast<const uint4*>(rows + g * kDh * 2);  // q is bf16
@@ -221,7 +187,7 @@ struct TileAttention {
 #pragma unroll
     for (int i = 0; i < 16 * kHalves; ++i) o[i / 16][i / 4 % 4][i % 4] = 0.0f;
 #pragma unroll
-    for (int u = 0; u < kAtOnce / 16; ++u) {
+    for (int u = 0; u < kTileTokens / 16; ++u) {
       Dims x[4][kHalves];  // positions 2 t, 2 t + 1, 8 + 2 t, 9 + 2 t of the 16
 #pragma unroll
       for (int i = 0; i < 4; ++i) {

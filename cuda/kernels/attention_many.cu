@@ -106,7 +106,6 @@ struct Merger;
 template <class KV, int kDh>
 struct ManyBlock {
   using Worker = TileAttention<KV, kDh>;
-  static constexpr int kTokens = Worker::kTokens;
   const ManyParameters& p;
   const AttentionParameters& a = p.a;
   const Shared shared;
@@ -126,7 +125,7 @@ struct ManyBlock {
       }
       publish_barriers();
     }
-    line = lay_out_tiles(a, kTokens, p.sequence_capacity, shared.before, shared.tables, warp_sums);
+    line = lay_out_tiles(a, p.sequence_capacity, shared.before, shared.tables, warp_sums);
     const int cut = line.cut(blockIdx.x + (lane & 1), gridDim.x);
     first = __shfl_sync(kAllLanes, cut, 0);
     end = __shfl_sync(kAllLanes, cut, 1);
@@ -143,7 +142,7 @@ struct ManyBlock {
   // A tile as the producer needs it; each lane describes one of 32.
   struct Copy {
     int row, kv_head, low, high, offset;  // visible positions [low, high) of the tile; offset: of the tile in its chunk
-    int chunks[kTokens / 16];             // of the tile
+    int chunks[kTileTokens / 16];         // of the tile
     bool newest;                          // holds the row's own position
   };
 
@@ -152,17 +151,17 @@ struct ManyBlock {
     if (at >= end) return c;
     const TilePlace place = line.find(at);
     const VisibleRange range = visible_range(a, place.sequence);
-    const int base = (range.first_tile(kTokens) + place.tile) * kTokens, table = shared.tables[place.sequence];
+    const int base = (range.first_tile() + place.tile) * kTileTokens, table = shared.tables[place.sequence];
     c.row = a.in.query_offsets[place.sequence];
     c.kv_head = place.kv_head;
     c.low = max(range.begin - base, 0);
-    c.high = min(range.end - base, kTokens);
+    c.high = min(range.end - base, kTileTokens);
     c.newest = base + c.high == range.end;
     c.offset = base & (a.kv.chunk_tokens - 1);
 #pragma unroll
-    for (int i = 0; i < kTokens / 16; ++i) {
+    for (int i = 0; i < kTileTokens / 16; ++i) {
       const int position = base + (i << a.chunk_shift);
-      c.chunks[i] = (i << a.chunk_shift) < kTokens && position < range.end ? a.in.chunk_ids[table + (position >> a.chunk_shift)] : 0;
+      c.chunks[i] = (i << a.chunk_shift) < kTileTokens && position < range.end ? a.in.chunk_ids[table + (position >> a.chunk_shift)] : 0;
     }
     return c;
   }
@@ -171,10 +170,10 @@ struct ManyBlock {
   __device__ void copy_tile(const Copy& mine, int source, int stage) const {
     const int low = __shfl_sync(kAllLanes, mine.low, source), high = __shfl_sync(kAllLanes, mine.high, source);
     const int offset = __shfl_sync(kAllLanes, mine.offset, source), kv_head = __shfl_sync(kAllLanes, mine.kv_head, source);
-    const int part = lane >> 1, is_v = lane & 1, part_tokens = min(a.kv.chunk_tokens, kTokens);
+    const int part = lane >> 1, is_v = lane & 1, part_tokens = min(a.kv.chunk_tokens, kTileTokens);
     int chunk = 0;
 #pragma unroll
-    for (int i = 0; i < kTokens / 16; ++i) {
+    for (int i = 0; i < kTileTokens / 16; ++i) {
       const int id = __shfl_sync(kAllLanes, mine.chunks[i], source);
       if (i == part) chunk = id;
     }
@@ -184,7 +183,7 @@ struct ManyBlock {
     }
     __syncwarp();
     const int from = max(low, part * part_tokens), past = min(high, (part + 1) * part_tokens);
-    if (part * part_tokens >= kTokens || from >= past) return;
+    if (part * part_tokens >= kTileTokens || from >= past) return;
     copy_bytes(shared.stage(stage) + is_v * Worker::kBytes + from * Worker::kRowBytes,
                kv_row<KV>(a.kv, a.layer, chunk, kv_head, is_v, offset + from - part * part_tokens), (past - from) * Worker::kRowBytes,
                shared.full[stage]);
@@ -275,8 +274,7 @@ struct Merger {
     uint32_t parity = 0;
     if (first >= end) return;
     for (TilePlace unit = block.line.find(first);; unit = block.line.next(unit)) {
-      const int past = min(unit.tiles, end - unit.begin),
-                part = block.line.part_tiles(unit.tiles);  // past: of the unit's tiles in this block
+      const int part = part_tiles(unit.tiles), past = min(unit.tiles, end - unit.begin);  // the end of the block's tiles of the unit
       const int row = block.a.in.query_offsets[unit.sequence];
       const bool cut = unit.tile > 0 || past < unit.tiles;
       float* parts = cut ? p.parts + static_cast<int64_t>(block.line.cut_unit(unit, gridDim.x)) * kMaxParts * shared.record : nullptr;

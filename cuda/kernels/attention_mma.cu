@@ -3,7 +3,7 @@
 // the product with V.
 //
 // Grid [blocks, H], whose blocks take tiles in turn; a tile is kRows query rows of one sequence (find_tile), longest contexts first.
-// Sequences with a single row are left to attention_decode.cu. A block walks the keys in blocks of kKeys that start at multiples of kKeys
+// Sequences with a single row are left to others. A block walks the keys in blocks of kKeys that start at multiples of kKeys
 // in the sequence, so that a row's sums have the same order however the prompt was cut into steps. Shared memory, bf16: Q [kRows][kDh], K
 // and V [2 stages][kKeys][kDh], zero beyond Dh and beyond the last position; the 16-byte pieces of a row are swizzled by the row's number,
 // so that the eight rows of an ldmatrix lie in different banks. K and V of the next block are copied (cp.async; e4m3 passes through

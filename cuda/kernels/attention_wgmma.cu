@@ -3,7 +3,7 @@
 // Scores, maxima and sums are float32; the weights are rounded to bfloat16 for the product with V, their sum is not.
 //
 // A persistent grid: each block takes work items by a counter, longest contexts first. An item is one head's tile of kRows query rows
-// of one sequence (find_tile; sequences with a single row are left to attention_decode.cu). It walks the keys in tiles of kKeys that
+// of one sequence (find_tile; sequences with a single row are left to others). It walks the keys in tiles of kKeys that
 // start at multiples of kKeys in the sequence, from the rows' own back to the first visible one, so that a row's sums have the same
 // order however the prompt was cut into steps and whatever else the step holds; tiles that a row does not see change nothing of it.
 //
