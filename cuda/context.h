@@ -55,6 +55,16 @@ struct QkvProduct {
   int32_t heads = 0, kv_heads = 0, head_dim = 0;
 };
 
+// x[row] += the sum of `parts` + bias, not done yet: a product's parts lie in scratch, and the norm that reads x next adds them
+// (device/pending_sum.cuh).
+struct PendingSum {
+  float* x = nullptr;            // [T, columns]
+  const float* parts = nullptr;  // null: nothing is owed. [count][rows.capacity][stride]
+  int32_t count = 0, columns = 0;
+  int64_t stride = 0, part_stride = 0;
+  const float* bias = nullptr;  // [columns] or null
+};
+
 // Faults that only the device can see. Kernels write the first one into host-mapped memory; Backend::sync and download throw it.
 struct DeviceFault {
   enum Code : int32_t { none, nan_logits, infinite_logits, nothing_to_draw, bad_token, bad_slot, stalled, decode_stalled };
@@ -83,9 +93,9 @@ struct CudaScratch {
 struct CudaContext {
   int device = 0;
   int multiprocessors = 0;
-  int compute_capability = 0;  // 90 for 9.0
+  int compute_capability = 0;     // 90 for 9.0
   bool dependent_launch = false;  // compute capability 9.0 and later, and code for it: programmatic dependent launch, clusters, bulk copies
-  int copy_pace = 0;              // clocks between KBs of weights that each multiprocessor asks for ahead of time, see kernels/row_product.cu
+  int copy_pace = 0;  // clocks between KBs of weights that each multiprocessor asks for ahead of time, see kernels/row_product.cu
   cudaStream_t stream = nullptr;
   DType activations = DType::bf16;  // of q, attention output and MLP buffers; f32 keeps all arithmetic in float32
   StepCapacity capacity;            // of the step under way
@@ -98,13 +108,17 @@ struct CudaContext {
 
 void cuda_copy_chunks(CudaContext& context, const KvView& kv, int32_t layers, const ChunkCopy* copies, size_t count);
 void cuda_embed(CudaContext& context, const EmbedArgs& args);
-void cuda_norm_qkv(CudaContext& context, const NormQkvArgs& args);
+// pending: what is owed to args.x, from a cuda_project_parts() in front.
+void cuda_norm_qkv(CudaContext& context, const NormQkvArgs& args, const PendingSum& pending = {});
 // The product alone, for a cuda_attention() of the same layer that takes it instead of norm_qkv's epilogue.
 QkvProduct cuda_qkv_product(CudaContext& context, const NormQkvArgs& args);
 bool attention_takes_product(const CudaContext& context, const AttentionArgs& args);
 void cuda_attention(CudaContext& context, const AttentionArgs& args, const QkvProduct& fresh = {});
 void cuda_project_add(CudaContext& context, const ProjectAddArgs& args);
-void cuda_norm_gate_up(CudaContext& context, const NormGateUpArgs& args);
+// The products alone, for the op behind, whose norm adds them to x. Only where project_makes_parts() says so.
+bool project_makes_parts(const CudaContext& context, const ProjectAddArgs& args);
+PendingSum cuda_project_parts(CudaContext& context, const ProjectAddArgs& args);
+void cuda_norm_gate_up(CudaContext& context, const NormGateUpArgs& args, const PendingSum& pending = {});
 void cuda_logits(CudaContext& context, const LogitsArgs& args);
 // drawn: null, or where a kernel in front has said (not 0) that the token of the one row stands already.
 void cuda_sample(CudaContext& context, const SampleArgs& args, const int32_t* drawn = nullptr);

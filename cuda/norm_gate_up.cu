@@ -2,7 +2,8 @@
 //
 // Layouts: x [T, D] f32; W [2 F, D], gate rows, then up rows; bias [2 F] f32 or null; out [T, F] bf16 or f32.
 // Few rows: one kernel (gemv.cu), in which each block makes the norm for itself and a warp a gate and its up. Many rows: norm_operand,
-// the product into f32 scratch [T, 2 F], and the epilogue here, a thread per four outputs.
+// the product into f32 scratch [T, 2 F], and the epilogue here, a thread per four outputs; or, on Hopper where everything is bfloat16, one
+// kernel that ends in the activation (kernels/tile_product.cu).
 // Bytes moved: the matrix once, + per row D * 4 + 2 F * 8 + F * size.
 #include "cuda/device/activate.cuh"
 #include "cuda/device/convert.cuh"
@@ -40,7 +41,7 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void cuda_norm_gate_up(CudaContext& context, const NormGateUpArgs& args) {
+void cuda_norm_gate_up(CudaContext& context, const NormGateUpArgs& args, const PendingSum& pending) {
   const CudaSite site{"norm_gate_up", args.layer};
   const MatrixView weight = matrix_view(*args.gate_up);
   const Rows rows{context.capacity.tokens, &args.in->counts->tokens};
@@ -49,11 +50,14 @@ void cuda_norm_gate_up(CudaContext& context, const NormGateUpArgs& args) {
     norm_gemv_gated(context, {args.x, args.norm, args.norm_eps, nullptr}, weight, args.bias, args.activation, args.out, rows, site);
     return;
   }
+  const Operand n = norm_operand(context, args.x, args.norm, args.norm_eps, args.hidden, weight, rows, nullptr, site, pending);
+  if (args.out.dtype == DType::bf16 && tile_product_fits(context, n.dtype, weight, rows)) {
+    tile_product_gated(context, n, weight, args.bias, args.activation, args.out.data, rows, site);
+    return;
+  }
   const int64_t stride = padded_columns(weight.rows);
   require_contract(static_cast<size_t>(rows.capacity) * stride * sizeof(float) <= context.scratch.product_bytes,
                    "reserve() was not called for this many rows", site);
-
-  const Operand n = norm_operand(context, args.x, args.norm, args.norm_eps, args.hidden, weight, rows, nullptr, site);
   product(context, n, weight, context.scratch.product, stride, false, nullptr, rows, site);
 
   const int width = args.mlp % 4 == 0 ? 4 : 1;

@@ -9,6 +9,7 @@
 #include "cuda/device/convert.cuh"
 #include "cuda/device/dependent.cuh"
 #include "cuda/device/launch.h"
+#include "cuda/device/pending_sum.cuh"
 #include "cuda/device/reduce.cuh"
 #include "cuda/product.h"
 
@@ -28,6 +29,7 @@ struct OperandParameters {
   float* row_scale;
   const int32_t* count;
   const int32_t* gather;
+  PendingSum pending;
 };
 
 // 2^e with magnitude / 2^e in [2^14, 2^15); 1 for zero, infinity and NaN.
@@ -93,6 +95,7 @@ __global__ void __launch_bounds__(kThreads) short_norm_kernel(OperandParameters<
     const int i = (j * kThreads + threadIdx.x) * 4;
     if (i >= p.columns) break;
     x[j] = *reinterpret_cast<const Vector*>(in + i);
+    if (p.pending.parts) settle(x[j], p.pending, row, i);
 #pragma unroll
     for (int e = 0; e < 4; ++e) squares += x[j].v[e] * x[j].v[e];
   }
@@ -108,6 +111,10 @@ __global__ void __launch_bounds__(kThreads) short_norm_kernel(OperandParameters<
   }
 }
 
+bool is_short_norm(int64_t columns, DType operand) {
+  return operand != DType::f16 && columns % kRowPad == 0 && columns <= kThreads * 4 * kHeld;
+}
+
 template <class In>
 Operand make_operand(CudaContext& context, OperandParameters<In> p, DType dtype, const Rows& rows, const CudaSite& site) {
   p.out_stride = padded_columns(p.columns);
@@ -118,12 +125,13 @@ Operand make_operand(CudaContext& context, OperandParameters<In> p, DType dtype,
   with_type(dtype, [&](auto tag) {
     using Out = typename decltype(tag)::type;
     if constexpr (std::is_same_v<In, float> && !std::is_same_v<Out, __half>) {
-      if (p.norm && p.columns % static_cast<int>(kRowPad) == 0 && p.columns <= kThreads * 4 * kHeld) {
+      if (p.norm && is_short_norm(p.columns, dtype)) {
         launch_with({context.dependent_launch}, site, short_norm_kernel<Out>, dim3(rows.capacity), dim3(kThreads), 0, context.stream, p,
                     static_cast<Out*>(context.scratch.operand));
         return;
       }
     }
+    require_contract(!p.pending.parts, "this norm adds nothing to the residual stream", site);
     launch_with({context.dependent_launch}, site, operand_kernel<In, Out>, dim3(rows.capacity), dim3(kThreads), 0, context.stream, p,
                 static_cast<Out*>(context.scratch.operand));
   });
@@ -151,7 +159,7 @@ DType operand_dtype(DType activations, DType weight, bool few) {
 bool few_rows(const Rows& rows) { return rows.capacity <= kFewRows; }
 
 Operand norm_operand(CudaContext& context, const float* x, const float* norm, float eps, int64_t columns, const MatrixView& weight,
-                     const Rows& rows, const int32_t* gather, const CudaSite& site) {
+                     const Rows& rows, const int32_t* gather, const CudaSite& site, const PendingSum& pending) {
   OperandParameters<float> p = {};
   p.in = x;
   p.in_stride = columns;
@@ -159,7 +167,12 @@ Operand norm_operand(CudaContext& context, const float* x, const float* norm, fl
   p.eps = eps;
   p.columns = static_cast<int32_t>(columns);
   p.gather = gather;
+  p.pending = pending;
   return make_operand(context, p, operand_dtype(context.activations, weight.dtype, few_rows(rows)), rows, site);
+}
+
+bool norm_settles(const CudaContext& context, int64_t columns, const MatrixView& weight, const Rows& rows) {
+  return is_short_norm(columns, operand_dtype(context.activations, weight.dtype, few_rows(rows)));
 }
 
 Operand activation_operand(CudaContext& context, const ActivationBuffer& h, const MatrixView& weight, const Rows& rows,

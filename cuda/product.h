@@ -36,8 +36,10 @@ struct NormRows {
 };
 
 // rmsnorm(x[row]) * norm as an operand for `weight`, in context.scratch.operand. gather: row r reads x row gather[r] (null: r).
+// pending: what is owed to x is added first; only where norm_settles() says so, and without gather.
 Operand norm_operand(CudaContext& context, const float* x, const float* norm, float eps, int64_t columns, const MatrixView& weight,
-                     const Rows& rows, const int32_t* gather, const CudaSite& site);  // operand.cu
+                     const Rows& rows, const int32_t* gather, const CudaSite& site, const PendingSum& pending = {});  // operand.cu
+bool norm_settles(const CudaContext& context, int64_t columns, const MatrixView& weight, const Rows& rows);
 
 // An activation buffer [rows, columns] as an operand for `weight`: in place when its dtype and width suit, else converted.
 Operand activation_operand(CudaContext& context, const ActivationBuffer& h, const MatrixView& weight, const Rows& rows,
@@ -88,6 +90,33 @@ struct RowProduct {
 bool row_product_compiled(const CudaSite& site);
 bool row_product_fits(const CudaContext& context, const MatrixView& weight, const Rows& rows);
 void row_product(CudaContext& context, const RowProduct& product, const MatrixView& weight, const Rows& rows, const CudaSite& site);
+
+// More than kFewRows rows and bfloat16 throughout, on compute capability 9.0: products that end in their epilogue.
+// tile_product_fits: of gated products; parts and heads ask for more.
+bool tile_product_fits(const CudaContext& context, DType operand, const MatrixView& weight, const Rows& rows);
+// out [rows, N / 2] bf16: activation(gate + bias) * (up + bias), weight and bias [N] gates, then ups; bias may be null
+// (kernels/tile_product.cu).
+void tile_product_gated(CudaContext& context, const Operand& x, const MatrixView& weight, const float* bias, GatedActivation activation,
+                        void* out, const Rows& rows, const CudaSite& site);
+
+// out [parts][rows.capacity][out_stride] f32: parts of the products, to be added in their order (kernels/tile_product.cu).
+bool tile_parts_fit(const CudaContext& context, DType operand, const MatrixView& weight, const Rows& rows);
+// As many as keep all multiprocessors busy.
+int tile_parts(const CudaContext& context, const MatrixView& weight, const Rows& rows);
+void tile_product_parts(CudaContext& context, const Operand& x, const MatrixView& weight, float* out, int64_t out_stride, int parts,
+                        const Rows& rows, const CudaSite& site);
+
+// norm_qkv's heads (kernels/tile_heads.cu).
+struct TileHeads {
+  QkvProduct product;  // all but the product itself and its row scale
+  void* q;             // [T, H, Dh] bf16
+  KvView kv;
+  int32_t layer;
+  const int32_t* slots;
+};
+bool tile_heads_fit(const CudaContext& context, DType operand, const MatrixView& weight, const Rows& rows, const TileHeads& heads);
+void tile_product_heads(CudaContext& context, const Operand& x, const MatrixView& weight, const TileHeads& heads, const Rows& rows,
+                        const CudaSite& site);
 
 // Element type of operands of products with this weight.
 DType operand_dtype(DType activations, DType weight, bool few);

@@ -6,7 +6,8 @@
 namespace bolide {
 
 // Enqueues the step's kernels. Steps of few rows join norm_qkv and attention of a layer: the attention kernel makes the heads of the
-// product. Results are bit for bit those of the ops one by one.
+// product. Where a product comes in parts, the norm behind adds them to the residual stream. Results are bit for bit those of the ops one
+// by one.
 void enqueue_step(CudaContext& context, const Step& step);
 
 }  // namespace bolide

@@ -39,6 +39,16 @@ __device__ inline bool phase_is_over(uint64_t& barrier, uint32_t parity) {
   return over != 0;
 }
 
+// The same without waiting at all: try_wait above may put the thread to sleep for a while.
+__device__ inline bool phase_is_over_now(uint64_t& barrier, uint32_t parity) {
+  uint32_t over;
+  asm volatile("{\n .reg .pred p;\n mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\n selp.u32 %0, 1, 0, p;\n}"
+               : "=r"(over)
+               : "r"(shared_address(&barrier)), "r"(parity)
+               : "memory");
+  return over != 0;
+}
+
 // Some seconds at any clock: far beyond the slowest step, so that only a barrier that nobody serves lasts as long.
 constexpr long long kStalledCycles = 1ll << 34;
 
@@ -101,7 +111,6 @@ __device__ inline void copy_box(uint32_t to, const CUtensorMap* map, int x, int 
                "l"(map), "r"(x), "r"(y), "r"(z), "r"(shared_address(&barrier))
                : "memory");
 }
-
 // Moves registers between the warpgroups of a block (all four warps call it): a kernel starts with what its launch bounds give.
 template <int kRegisters>
 __device__ inline void shrink_registers() {

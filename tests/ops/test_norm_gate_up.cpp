@@ -45,8 +45,9 @@ void check_norm_gate_up(Backend& backend, const GateUpCase& c, DType dtype, Gate
 }  // namespace
 
 TEST_CASE("norm_gate_up: all dtypes and activations, row counts, odd sizes, bias") {
-  const std::vector<GateUpCase> cases{{1, 64, 96, false}, {1, 131, 70, true},   {2, 576, 160, false}, {4, 96, 257, true},
-                                      {7, 80, 64, false}, {33, 65, 130, false}, {70, 256, 48, true}};
+  const std::vector<GateUpCase> cases{{1, 64, 96, false},    {1, 131, 70, true},     {2, 576, 160, false}, {4, 96, 257, true},
+                                      {7, 80, 64, false},    {33, 65, 130, false},   {70, 256, 48, true},  {20, 320, 52, true},
+                                      {100, 336, 100, true}, {150, 704, 146, false}, {256, 128, 98, true}, {300, 192, 150, true}};
   for_each_backend_and_target("norm_gate_up", [&](Backend& backend) {
     for (DType dtype : {DType::f32, DType::f16, DType::bf16}) {
       for (auto activation : {GatedActivation::silu, GatedActivation::gelu_tanh, GatedActivation::gelu_erf}) {

@@ -118,7 +118,8 @@ void check_weights(DType weights) {
   const std::vector<QkvCase> cases{{{64, 4, 2, 16}, {{0, 1}}, false, false},   {{131, 2, 1, 32}, {{5, 1}, {0, 2}}, true, false},
                                    {{576, 9, 3, 64}, {{0, 33}}, false, false}, {{96, 4, 2, 80}, {{30, 7}}, false, true},
                                    {{128, 3, 3, 96}, {{0, 70}}, true, true},   {{65, 2, 2, 128}, {{15, 2}, {16, 1}}, false, true},
-                                   {{80, 2, 1, 256}, {{0, 5}}, true, false},   {{48, 1, 1, 18}, {{3, 20}}, true, true}};
+                                   {{80, 2, 1, 256}, {{0, 5}}, true, false},   {{48, 1, 1, 18}, {{3, 20}}, true, true},
+                                   {{200, 4, 2, 64}, {{0, 140}}, true, true},  {{136, 2, 1, 128}, {{7, 300}}, false, true}};
   for_each_backend("norm_qkv", [&](Backend& backend) {
     for (DType kv : {DType::f32, DType::bf16, DType::f16, DType::f8}) {
       for (size_t i = 0; i < cases.size(); ++i) {

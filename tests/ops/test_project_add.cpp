@@ -35,9 +35,10 @@ void check_project_add(Backend& backend, const ProjectCase& c, DType dtype, uint
 }  // namespace
 
 TEST_CASE("project_add: all dtypes, row counts, odd sizes, bias") {
-  const std::vector<ProjectCase> cases{{1, 64, 64, false},  {1, 33, 129, true},  {2, 576, 192, false}, {3, 40, 1025, true},
-                                       {5, 131, 77, false}, {7, 96, 256, true},  {8, 17, 512, false},  {16, 64, 48, true},
-                                       {33, 70, 130, true}, {64, 65, 96, false}, {70, 257, 63, true}};
+  const std::vector<ProjectCase> cases{{1, 64, 64, false},     {1, 33, 129, true},      {2, 576, 192, false}, {3, 40, 1025, true},
+                                       {5, 131, 77, false},    {7, 96, 256, true},      {8, 17, 512, false},  {16, 64, 48, true},
+                                       {33, 70, 130, true},    {64, 65, 96, false},     {70, 257, 63, true},  {20, 100, 640, true},
+                                       {100, 260, 1088, true}, {150, 516, 1100, false}, {256, 68, 200, true}};
   for_each_backend_and_target("project_add", [&](Backend& backend) {
     for (DType dtype : {DType::f32, DType::f16, DType::bf16}) {
       for (size_t i = 0; i < cases.size(); ++i) {

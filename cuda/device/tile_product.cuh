@@ -1,0 +1,200 @@
+// A product of many rows with bfloat16 weights on Hopper's warpgroup tensor cores, x W^T with float32 sums, for kernels that begin before
+// the kernels in front have ended and end in an epilogue of their own.
+//
+// A block makes a tile of kRows token rows by kOutputs products: a warp brings x and W in pieces of kPanels * 64 of K by bulk tensor copies
+// into a ring of stages (swizzled panels, device/wgmma.cuh), and kGroups warpgroups multiply 64 rows each. The weights of the first stages
+// are asked for before wait_for_previous(), so that memory works while the kernels in front end.
+// kMatrices: W may be two matrices of the same width one behind the other, gate and up, of which a tile has kWidth rows each; sums 0 ..
+// kWidth - 1 of a row are then the gates, the others their ups.
+// K may be cut into parts of whole pieces, one for each blockIdx.z.
+//
+// Layouts: x [T, K] bf16, W [N, K] bf16. Shared memory: stages of panels of x [kRows][64], then of W [kOutputs][64]. K, rows and outputs
+// beyond the arrays arrive as zeros. Tiles that begin at or beyond *count do nothing.
+// Preconditions: rows of x and W at multiples of 16 bytes; compute capability 9.0, sm_90a.
+// Bytes moved: W once from memory; from L2 x ceil(N / kWidth) times and W ceil(T / kRows) times. Clusters whose blocks bring W for each
+// other read less and were slower (docs/performance.md).
+#pragma once
+
+#include "cuda/architectures.h"
+#include "cuda/device/dependent.cuh"
+#include "cuda/device/launch.h"
+#include "cuda/device/pipeline.cuh"
+#include "cuda/device/wgmma.cuh"
+#include "cuda/product.h"
+#include "cuda/tensor_map.h"
+
+namespace bolide {
+
+struct TileOperands {
+  CUtensorMap x, weight;
+  int32_t outputs;  // rows of W, or of each of its two matrices
+  int32_t pieces;   // of K
+  const int32_t* count;
+  DeviceFault* fault;
+};
+
+template <int kWarpgroups, int kMatricesOfW, int kProducts, int kPiecePanels, int kRing>
+struct TileShape {
+  static constexpr int kGroups = kWarpgroups, kMatrices = kMatricesOfW, kOutputs = kProducts, kPanels = kPiecePanels, kStages = kRing;
+  static constexpr int kRows = 64 * kGroups, kConsumerWarps = 4 * kGroups, kThreads = 32 * (kConsumerWarps + 1);
+  static constexpr int kWidth = kOutputs / kMatrices;
+  static constexpr int kRowPanelBytes = kRows * kPanelRowBytes, kWeightPanelBytes = kOutputs * kPanelRowBytes;
+  static constexpr int kPieceBytes = kPanels * (kRowPanelBytes + kWeightPanelBytes);
+  static constexpr size_t kSharedBytes = kPanelAlignment + size_t{kStages} * kPieceBytes;
+  static_assert(kSharedBytes <= 227 * 1024 && kStages > 1);
+  static_assert(kWidth % 8 == 0 && kWidth <= 256, "boxes are whole groups of the swizzle");
+};
+
+// Where a thread's sums lie: rows first_row and first_row + 8; sums as device/wgmma.cuh numbers them, column 0 being output first_output.
+struct TilePlaceOfSums {
+  int first_row, first_output, rows, part;  // rows: of the step; part: of K
+};
+
+// Of four values of each lane of a quad: lane t receives what the lanes 0 .. 3 hold as their value t. Four blocks of 8 columns, of which a
+// lane holds 2 columns each, become one block a lane, which it stores at once.
+__device__ inline void transpose_quad(uint32_t (&w)[4]) {
+  const int t = threadIdx.x % 4;
+#pragma unroll
+  for (int step = 1; step <= 2; step *= 2) {
+    const bool upper = t & step;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int a = step == 1 ? 2 * i : i, b = a + step;  // lanes whose bit is not set give b and keep a
+      const uint32_t other = __shfl_xor_sync(0xffffffffu, upper ? w[a] : w[b], step);
+      (upper ? w[a] : w[b]) = other;
+    }
+  }
+}
+
+template <class S>
+struct TileBlock {
+  struct Pipeline {
+    uint64_t full[S::kStages], empty[S::kStages];
+  };
+  const TileOperands& a;
+  Pipeline& pipe;
+  const uint32_t base;  // shared address of the stages
+  const int rows;       // of the step
+  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  const int first_row = blockIdx.x * S::kRows, first_output = blockIdx.y * S::kWidth;
+  const int begin = static_cast<int>(blockIdx.z * a.pieces / gridDim.z), end = static_cast<int>((blockIdx.z + 1) * a.pieces / gridDim.z);
+
+  // Of the block's piece i.
+  __device__ static int stage_of(int i) { return i % S::kStages; }
+  __device__ static uint32_t parity_of(int i) { return i / S::kStages & 1; }
+  __device__ uint32_t row_panel(int i, int panel) const { return base + stage_of(i) * S::kPieceBytes + panel * S::kRowPanelBytes; }
+  __device__ uint32_t weight_panel(int i, int panel) const {
+    return base + stage_of(i) * S::kPieceBytes + S::kPanels * S::kRowPanelBytes + panel * S::kWeightPanelBytes;
+  }
+
+  // ---- The producer: one thread.
+
+  __device__ void copy_weights(int i) const {
+    uint64_t& full = pipe.full[stage_of(i)];
+    arrive_expecting(full, S::kPieceBytes);
+#pragma unroll
+    for (int panel = 0; panel < S::kPanels; ++panel) {
+#pragma unroll
+      for (int m = 0; m < S::kMatrices; ++m)
+        copy_box(weight_panel(i, panel) + m * S::kWidth * kPanelRowBytes, &a.weight, ((begin + i) * S::kPanels + panel) * kPanelWidth,
+                 m * a.outputs + first_output, full);
+    }
+  }
+  __device__ void copy_rows(int i) const {
+#pragma unroll
+    for (int panel = 0; panel < S::kPanels; ++panel)
+      copy_box(row_panel(i, panel), &a.x, ((begin + i) * S::kPanels + panel) * kPanelWidth, first_row, pipe.full[stage_of(i)]);
+  }
+  __device__ void produce() const {
+    const int pieces = end - begin, early = min(S::kStages, pieces);
+    for (int i = 0; i < early; ++i) copy_weights(i);
+    wait_for_previous();
+    for (int i = 0; i < early; ++i) copy_rows(i);
+    for (int i = early; i < pieces; ++i) {
+      wait(pipe.empty[stage_of(i)], parity_of(i) ^ 1, a.fault);
+      copy_weights(i);
+      copy_rows(i);
+    }
+  }
+
+  // ---- The consumers.
+
+  __device__ void release(int i) const {
+    if (lane == 0) arrive(pipe.empty[stage_of(i)]);
+  }
+  // Calls ending(sums, place) when all products are added.
+  template <class Ending>
+  __device__ void consume(const Ending& ending) const {
+    const int group = warp / 4, pieces = end - begin;
+    float d[S::kOutputs / 2];
+#pragma unroll
+    for (int i = 0; i < S::kOutputs / 2; ++i) d[i] = 0.0f;
+    bool here = false;  // piece i
+    for (int i = 0; i < pieces; ++i) {
+      if (!here) wait(pipe.full[stage_of(i)], parity_of(i), a.fault);
+      begin_products();
+#pragma unroll
+      for (int panel = 0; panel < S::kPanels; ++panel) {
+        const uint64_t x = k_major_descriptor(row_panel(i, panel) + group * 64 * kPanelRowBytes);
+        const uint64_t w = k_major_descriptor(weight_panel(i, panel));
+#pragma unroll
+        for (int k = 0; k < kPanelWidth / 16; ++k) multiply<true>(d, x + descriptor_step(k * 32), w + descriptor_step(k * 32));
+      }
+      commit_products();
+      // Asked while the products are under way: an answer takes a hundred clocks.
+      here = i + 1 < pieces && phase_is_over_now(pipe.full[stage_of(i + 1)], parity_of(i + 1));
+      wait_products<1>();
+      if (i > 0) release(i - 1);
+    }
+    wait_products<0>();
+    hold(d);
+    ending(d, TilePlaceOfSums{first_row + 16 * warp + lane / 4, first_output, rows, static_cast<int>(blockIdx.z)});
+  }
+};
+
+template <class S, class Ending>
+__global__ void __launch_bounds__(S::kThreads)
+    tile_product_kernel(const __grid_constant__ TileOperands a, const __grid_constant__ Ending ending) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  extern __shared__ uint4 shared[];
+  __shared__ typename TileBlock<S>::Pipeline pipe;
+  let_next_start();
+  const int rows = *a.count;
+  if (static_cast<int>(blockIdx.x) * S::kRows >= rows) return wait_for_previous();
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < S::kStages; ++i) init_barrier(pipe.full[i], 1), init_barrier(pipe.empty[i], S::kConsumerWarps);
+    publish_barriers();
+    prefetch_map(&a.x);
+    prefetch_map(&a.weight);
+  }
+  __syncthreads();
+  const TileBlock<S> block{a, pipe, (shared_address(shared) + kPanelAlignment - 1) / kPanelAlignment * kPanelAlignment, rows};
+  if (block.warp < S::kConsumerWarps)
+    block.consume(ending);
+  else if (block.lane == 0)
+    block.produce();
+#endif
+}
+
+template <class S, class Ending>
+void run_tile_product(CudaContext& context, const Operand& x, const MatrixView& weight, const Rows& rows, int splits, const Ending& ending,
+                      const CudaSite& site) {
+  constexpr uint64_t kElement = sizeof(__nv_bfloat16);
+  constexpr int kPiece = S::kPanels * kPanelWidth;
+  const auto k = static_cast<uint64_t>(weight.columns), capacity = static_cast<uint64_t>(rows.capacity);
+  TileOperands a{};
+  a.x = swizzled_tensor_map(x.data, {{k, kElement, kPanelWidth}, {capacity, static_cast<uint64_t>(x.stride) * kElement, S::kRows}}, site);
+  a.weight = swizzled_tensor_map(
+      weight.data,
+      {{k, kElement, kPanelWidth}, {static_cast<uint64_t>(weight.rows), static_cast<uint64_t>(weight.stride) * kElement, S::kWidth}}, site);
+  a.outputs = static_cast<int32_t>(weight.rows / S::kMatrices);
+  a.pieces = static_cast<int32_t>((weight.columns + kPiece - 1) / kPiece);
+  a.count = rows.count;
+  a.fault = context.fault;
+  const dim3 grid(static_cast<unsigned>((rows.capacity + S::kRows - 1) / S::kRows),
+                  static_cast<unsigned>((a.outputs + S::kWidth - 1) / S::kWidth), static_cast<unsigned>(splits));
+  launch_with({context.dependent_launch}, site, tile_product_kernel<S, Ending>, grid, dim3(S::kThreads), S::kSharedBytes, context.stream, a,
+              ending);
+}
+
+}  // namespace bolide
