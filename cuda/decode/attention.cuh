@@ -96,7 +96,8 @@ struct Softmax {
   static constexpr int kLanes = S::kHeadDim / 4, kGroups = 32 / kLanes;  // lanes that share a position
   static constexpr int kTogether = kTogether_;
   static constexpr int kScores = kTogether * S::kQueryHeads, kReplicas = kLanes / kScores;
-  static_assert(kReplicas >= 1 && kGroups <= 2);
+  static constexpr int kHalvings = kScores == 4 ? 2 : kScores == 8 ? 3 : kScores == 16 ? 4 : 5;
+  static_assert(kReplicas >= 1 && kGroups <= 2 && kScores == 1 << kHalvings);
 
   float q[S::kQueryHeads][4], values[S::kQueryHeads][4] = {};
   float maximum = -INFINITY, sum = 0.0f;  // of the lane's head; the sum of its own positions alone
@@ -125,19 +126,21 @@ struct Softmax {
 #pragma unroll
       for (int h = 0; h < S::kQueryHeads; ++h) s[i * S::kQueryHeads + h] = (q[h][0] * a + q[h][1] * b) + (q[h][2] * c + q[h][3] * d);
     }
-    // Half of the scores go to half of the lanes, and so on, until each has one.
-    int offset = kLanes / 2;
+    // Half of the scores go to half of the lanes, and so on, until each has one. Both loops count to constants: an inner one to n was not
+    // unrolled for 16 scores, which then lay in memory.
 #pragma unroll
-    for (int n = kScores / 2; n >= 1; n /= 2, offset /= 2) {
+    for (int step = 0; step < kHalvings; ++step) {
+      const int n = kScores >> (step + 1), offset = kLanes >> (step + 1);
       const bool upper = lane & offset;
 #pragma unroll
-      for (int i = 0; i < n; ++i) {
+      for (int i = 0; i < kScores / 2; ++i) {
+        if (i >= n) break;
         const float keep = upper ? s[n + i] : s[i], send = upper ? s[i] : s[n + i];
         s[i] = keep + __shfl_xor_sync(kAllLanes, send, offset);
       }
     }
 #pragma unroll
-    for (; offset >= 1; offset /= 2) s[0] += __shfl_xor_sync(kAllLanes, s[0], offset);
+    for (int offset = kReplicas / 2; offset >= 1; offset /= 2) s[0] += __shfl_xor_sync(kAllLanes, s[0], offset);
 
     const bool own = valid >> position(lane) & 1;
     float top = own ? s[0] : -INFINITY;

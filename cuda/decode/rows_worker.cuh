@@ -31,14 +31,18 @@ struct RowsWorker : WorkerBase<S, kMaxRows, kTimed> {
   static_assert(kOwnRows * kMaxRows <= kThreads);  // a thread owns one element
   static constexpr int kTeam = kWarps / kMaxRows;  // warps that share a row's attention
   const int rows;
-  const int own_row, part;                                                  // of attention, and which of its team a warp is
-  const int row = threadIdx.x % kMaxRows, output = threadIdx.x / kMaxRows;  // a thread's product after the warps' shares are summed
-  float residual = 0.0f;                                                    // of `row`, element kOwnRows * block + output
-  float2 turn[2] = {};  // of own_row: cosine and sine of the pairs 2 lane and 2 lane + 1
+  int own_row, part;                                                  // of attention, and which of its team a warp is
+  int row = threadIdx.x % kMaxRows, output = threadIdx.x / kMaxRows;  // a thread's product after the warps' shares are summed
+  float residual = 0.0f;                                              // of `row`, element kOwnRows * block + output
+  float2 turn[2] = {};                                                // of own_row: cosine and sine of the pairs 2 lane and 2 lane + 1
 
   __device__ RowsWorker(const Parameters& parameters, SharedBase<S, kMaxRows>& shared, const Ring<Base::kStages>& r, int row_count)
       : Base(parameters, shared, r), rows(row_count), own_row(warp % kMaxRows), part(warp / kMaxRows) {}
 
+  __device__ void forget_places() {
+    Base::forget_places();
+    asm volatile("" : "+r"(own_row), "+r"(part), "+r"(row), "+r"(output));
+  }
   __device__ void meet_team() { meet(2 + own_row, 32 * kTeam); }
   __device__ uint64_t* words(int of_row) const { return p.words + of_row * S::kWords; }
   __device__ void leave_squares(float squares) {  // of the lane's columns of its row
@@ -177,6 +181,7 @@ struct RowsWorker : WorkerBase<S, kMaxRows, kTimed> {
     for (int layer = 0; layer < p.layer_count; ++layer) {
       const Layer& l = sh.layers[layer];
       const uint32_t epoch = base_epoch + layer + 1;
+      forget_places();
       qkv(l, layer, epoch);
       if (own_row < rows) make_heads(l, layer, epoch);
       attend(l, layer, epoch);

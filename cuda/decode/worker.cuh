@@ -12,6 +12,7 @@ struct Worker : WorkerBase<S, 1, kTimed> {
   using Base = WorkerBase<S, 1, kTimed>;
   using Base::base_epoch;
   using Base::block;
+  using Base::forget_places;
   using Base::group;
   using Base::inverse_rms;
   using Base::lane;
@@ -178,6 +179,7 @@ struct Worker : WorkerBase<S, 1, kTimed> {
     for (int layer = 0; layer < p.layer_count; ++layer) {
       const Layer& l = sh.layers[layer];
       const uint32_t epoch = base_epoch + layer + 1;
+      forget_places();
       qkv(l, layer, epoch, x);
       attention_phase(l, layer, epoch);
       project<S::kQueries, true, true>(layer, S::kAttention, S::kHiddenPost, l.output_bias, l.post_norm, epoch, output_product);

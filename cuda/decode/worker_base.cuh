@@ -12,7 +12,8 @@ struct WorkerBase {
   const Parameters& p;
   SharedBase<S, kRows>& sh;
   Ring<kStages> ring;
-  const int warp, lane, block, group, rank;
+  int warp, lane;
+  const int block, group, rank;
   uint32_t base_epoch = 0;
   int parity = 0;  // of sh.sums
   long long last = 0;
@@ -26,6 +27,10 @@ struct WorkerBase {
         block(blockIdx.x),
         group(block / kGroupBlocks),
         rank(block % kGroupBlocks) {}
+
+  // At the start of a layer: what the compiler knows of these ends here. Else it makes the addresses of all phases' words ahead of the
+  // layers, and keeps in local memory what registers do not hold of them.
+  __device__ void forget_places() { asm volatile("" : "+r"(warp), "+r"(lane)); }
 
   __device__ void mark(Phase phase, Part part) {
     if (!kTimed || threadIdx.x != 0) return;
