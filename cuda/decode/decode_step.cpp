@@ -86,10 +86,6 @@ const CompiledShape* find_shape(const NormQkvArgs& qkv, const NormGateUpArgs& ga
 const NormQkvArgs& first_qkv(const Step& step) { return std::get<NormQkvArgs>(step.ops[1]); }
 const NormGateUpArgs& first_gate_up(const Step& step) { return std::get<NormGateUpArgs>(step.ops[4]); }
 
-// Several sequences' blocks of positions stream in one after another, each for its own warps while the others wait: what that costs grows
-// with their lengths (docs/performance.md), the attention kernels' launches do not.
-constexpr int32_t kLongestOfSeveral = 1024;
-
 // Edges' words: of one row, and what the kernel for several needs beside it.
 constexpr size_t kMaxWords = size_t{1} << 16;
 constexpr size_t words_of(bool several) { return kMaxWords * (several ? decode::kMaxRows : 1); }
@@ -107,8 +103,6 @@ std::string DecodeSteps::why_not(const CudaContext& context, const Step& step) c
   if (step.capacity.tokens > decode::kMaxRows) return fmt::format("takes at most {} rows", decode::kMaxRows);
   if (several && !step.one_row_each) return "takes one row of a sequence, and its token with it";
   if (context.activations != DType::bf16) return "takes bfloat16 activations";
-  if (several && step.longest_sequence > kLongestOfSeveral)
-    return fmt::format("takes several sequences of at most {} tokens", kLongestOfSeveral);
   const Pattern pattern(step);
   if (!pattern.complete) return "the step's ops are not those of a forward pass";
   if (pattern.layers > decode::kMaxLayers) return fmt::format("takes at most {} layers", decode::kMaxLayers);

@@ -19,13 +19,12 @@ namespace bolide::decode {
 template <class S, int kRows>
 __device__ inline void count_own(const Parameters& p, OwnBlocks<kRows>& own, int rows, int rank) {
   if (threadIdx.x != 0) return;
-  own.first[0] = 0;
+  own.first[0] = own.most = 0;
 #pragma unroll
   for (int row = 0; row < kRows; ++row) {
     if (row >= rows) break;
-    const int context = p.in.kv_lengths[row] - 1, slot = p.in.slots[row], blocks = context / S::kPositions + 1;
-    own.first[row + 1] = own.first[row] + (blocks - rank_in_row(rank, row) + kGroupBlocks - 1) / kGroupBlocks;
-    own.context[row] = context;
+    const int slot = p.in.slots[row];
+    add_row(own, rank, row, p.in.kv_lengths[row] - 1, S::kPositions);
     own.slot_chunk[row] = slot / p.kv.chunk_tokens;
     own.slot_offset[row] = slot % p.kv.chunk_tokens;
   }

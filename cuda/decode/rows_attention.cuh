@@ -1,6 +1,6 @@
 // Attention of several rows: a team of warps of every block of a key/value head's group makes a row's heads, goes over the blocks of
-// positions that its block owns of that row, and combines its share of the row's outputs. Teams meet only at the stream: each takes part in
-// handing back all stages of K and V, also of rows that are not its own.
+// positions that its block owns of that row, and combines its share of the row's outputs. The rows' blocks come in turns (turns.h).
+// Teams meet only at the stream: each takes part in handing back all stages of K and V, also of rows that are not its own.
 #pragma once
 
 #include "cuda/decode/rows_worker.cuh"
@@ -53,36 +53,46 @@ __device__ void RowsWorker<S, kTimed>::attend(const Layer& l, int layer, uint32_
   constexpr int kRound = Lanes::kTogether * Lanes::kGroups;  // positions that the warp takes at a time
   Lanes lanes;
   if (own_row < rows) lanes.start(sh.attention.row[own_row], lane);
-  const int column = 4 * (lane % Lanes::kLanes);
-  for (int m = 0; m < rows; ++m) {
-    const int context = sh.own.context[m], from = first_seen(context, l.window), begin = sh.own.first[m];
-    for (int j = begin; j < sh.own.first[m + 1]; ++j) {
-      const int first = (rank_in_row(rank, m) + (j - begin) * kGroupBlocks) * S::kPositions;
-      if (first / S::kPositions < from / S::kPositions) continue;
-      const bool cached = first < context;  // else the new position is the block's only one
+  const int column = 4 * (lane % Lanes::kLanes), rounds = rounds_of(sh.own, l.window, S::kPositions);
+#pragma unroll 1
+  for (int round = 0; round == 0 || round < rounds; ++round) {
+#pragma unroll 1
+    for (int m = 0; m < rows; ++m) {
+      const Turn turn = turn_of(sh.own, rank, l.window, round, m, S::kPositions);
+      const int context = sh.own.context[m];
+      const bool cached = turn.present && turn.first < context;  // else the new position is the block's only one
       if (cached) wait(ring.full[ring.place.stage], ring.place.parity, ring.patience, kStreamPhase);
-      for (int done = part * kRound; m == own_row && done < S::kPositions && first + done <= context; done += kTeam * kRound) {
-        const int within = done + Lanes::kTogether * (lane / Lanes::kLanes);
-        const char* stage = ring.data + ring.place.stage * kStageBytes + within * S::kHeadDim * 2;
-        uint2 k[Lanes::kTogether], v[Lanes::kTogether];
-        const int valid = load_positions<S>(stage, sh.attention.row[own_row], first + within, from, context, column, k, v);
-        lanes.add(k, v, valid, lane);
+      if (m == own_row && turn.present) {
+        for (int done = part * kRound; done < S::kPositions && turn.first + done <= context; done += kTeam * kRound) {
+          const int within = done + Lanes::kTogether * (lane / Lanes::kLanes);
+          const char* stage = ring.data + ring.place.stage * kStageBytes + within * S::kHeadDim * 2;
+          uint2 k[Lanes::kTogether], v[Lanes::kTogether];
+          const int valid = load_positions<S>(stage, sh.attention.row[own_row], turn.first + within, turn.from, context, column, k, v);
+          lanes.add(k, v, valid, lane);
+        }
       }
-      if (!cached) continue;
-      __syncwarp();
-      if (lane == 0) arrive(ring.empty[ring.place.stage]);
-      ring.place.next();
+      if (cached) {
+        __syncwarp();
+        if (lane == 0) arrive(ring.empty[ring.place.stage]);
+        ring.place.next();
+      }
+      if (m == own_row && turn.ends_row(round)) publish_own(lanes, layer, epoch);
     }
-    if (m != own_row) continue;
-    if (begin < sh.own.first[m + 1]) {
-      lanes.join(lane);
-      if (part > 0) lanes.leave(sh.attention.row[own_row], lane);
-      meet_team();
-      if (part == 0) lanes.take(sh.attention.row[own_row], lane);
-    }
-    if (part == 0) publish_part(lanes, epoch), append(layer);
   }
   mark(attention, computing);
+}
+
+// Joins the team's warps, of which the first publishes the row's part and appends the new position.
+template <class S, bool kTimed>
+template <class Lanes>
+__device__ void RowsWorker<S, kTimed>::publish_own(Lanes& lanes, int layer, uint32_t epoch) {
+  if (sh.own.first[own_row] < sh.own.first[own_row + 1]) {
+    lanes.join(lane);
+    if (part > 0) lanes.leave(sh.attention.row[own_row], lane);
+    meet_team();
+    if (part == 0) lanes.take(sh.attention.row[own_row], lane);
+  }
+  if (part == 0) publish_part(lanes, epoch), append(layer);
 }
 
 // Laid out as Worker::publish_partials does, by the block's place in the row's order.

@@ -126,6 +126,8 @@ struct RowsWorker : WorkerBase<S, kMaxRows, kTimed> {
   __device__ void make_heads(const Layer& l, int layer, uint32_t epoch);
   __device__ void attend(const Layer& l, int layer, uint32_t epoch);
   template <class Lanes>
+  __device__ void publish_own(Lanes& lanes, int layer, uint32_t epoch);
+  template <class Lanes>
   __device__ void publish_part(const Lanes& lanes, uint32_t epoch);
   __device__ void append(int layer);
   __device__ void combine(int layer, uint32_t epoch);

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "cuda/decode/edges.cuh"
+#include "cuda/decode/turns.h"
 #include "cuda/device/kv.cuh"
 
 namespace bolide::decode {
@@ -42,18 +43,6 @@ struct Shape {
   static_assert(kQueries * kStageColumns == kHeadGroups * kQueryHeads * kHeadDim && kHeadRows % (8 * kGroupBlocks) == 0);
 };
 
-// What a block owns of the contexts, made once at the start.
-template <int kRows>
-struct OwnBlocks {
-  int most;                                   // of a row
-  int first[kRows + 1];                       // in `offset`, by row
-  int context[kRows];                         // positions before the new one
-  int slot_chunk[kRows], slot_offset[kRows];  // where that one's K and V go
-  int offset[max_own_blocks(kRows)];          // of a block's first K row within a layer's part of the cache, in kPositions rows
-};
-// A row's blocks of positions: this, and every kGroupBlocks further, the new one's included.
-__host__ __device__ constexpr int rank_in_row(int rank, int row) { return (rank + kGroupBlocks - 2 * row) % kGroupBlocks; }
-
 // Row of QKV that is a key/value head's local row `row`.
 template <class S>
 __device__ inline int qkv_row(int group, int row) {
@@ -63,8 +52,6 @@ __device__ inline int qkv_row(int group, int row) {
   const int first = kHeadGroups * kQueryRows + group * S::kHeadDim;
   return row < S::kHeadDim ? first + row : first + kHeadGroups * S::kHeadDim + row - S::kHeadDim;
 }
-// First position that a row at position `context` sees.
-__device__ inline int first_seen(int context, int window) { return window > 0 ? max(0, context + 1 - window) : 0; }
 
 template <class S, int kStages, int kRows>
 struct Producer {
@@ -122,24 +109,29 @@ struct Producer {
       place.next();
     }
   }
-  __device__ void keys_and_values(int layer, int row, int first_block, int group, int rank) {
+  __device__ void keys_and_values(int layer, int window, int group, int rank) {
     constexpr int kHalf = kStageBytes / 2;
     const __nv_bfloat16* base = kv_row<__nv_bfloat16>(p.kv, layer, 0, group, false, 0);
     const int64_t to_values = static_cast<int64_t>(p.kv.chunk_tokens) * S::kHeadDim;
-    const int first = own.first[row], context = own.context[row];
-    for (int j = first; j < own.first[row + 1]; ++j) {
-      const int block = rank + (j - first) * kGroupBlocks;
-      if (block < first_block || block * S::kPositions >= context) continue;
-      const uint32_t bytes = min(S::kPositions, context - block * S::kPositions) * S::kHeadDim * 2;
-      char* to = next_slot(2 * bytes);
-      const __nv_bfloat16* keys = base + static_cast<int64_t>(own.offset[j]) * (S::kPositions * S::kHeadDim);
+    const int rounds = rounds_of(own, window, S::kPositions);
 #pragma unroll 1
-      for (uint32_t at = 0; at < bytes; at += 2 * kRowBytes) {
-        const uint32_t size = min(bytes - at, 2 * kRowBytes);
-        copy(to + at, keys + at / 2, size);
-        copy(to + kHalf + at, keys + to_values + at / 2, size);
+    for (int round = 0; round < rounds; ++round) {
+#pragma unroll 1
+      for (int row = 0; row < rows; ++row) {
+        const Turn turn = turn_of(own, rank, window, round, row, S::kPositions);
+        const int cached = own.context[row] - turn.first;  // positions; the new one is with the workers
+        if (!turn.present || cached <= 0) continue;
+        const uint32_t bytes = min(S::kPositions, cached) * S::kHeadDim * 2;
+        char* to = next_slot(2 * bytes);
+        const __nv_bfloat16* keys = base + static_cast<int64_t>(own.offset[turn.at]) * (S::kPositions * S::kHeadDim);
+#pragma unroll 1
+        for (uint32_t at = 0; at < bytes; at += 2 * kRowBytes) {
+          const uint32_t size = min(bytes - at, 2 * kRowBytes);
+          copy(to + at, keys + at / 2, size);
+          copy(to + kHalf + at, keys + to_values + at / 2, size);
+        }
+        place.next();
       }
-      place.next();
     }
   }
 
@@ -154,9 +146,7 @@ struct Producer {
       for (int phase = 0; phase < (is_head ? 1 : 4); ++phase) {
         if (phase == 1) {
           if (layer == 0) wait(*own_ready, 0, patience, kRoomPhase);
-#pragma unroll 1
-          for (int row = 0; row < rows; ++row)
-            keys_and_values(layer, row, first_seen(own.context[row], l.window) / S::kPositions, group, rank_in_row(rank, row));
+          keys_and_values(layer, l.window, group, rank);
         }
         const __nv_bfloat16* weight = is_head ? p.head : phase == 0 ? l.qkv : phase == 1 ? l.output : phase == 2 ? l.gate_up : l.down;
         const int row_stages = phase == 1 ? S::kQueries : phase == 3 ? S::kMlp : S::kHidden;
