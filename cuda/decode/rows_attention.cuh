@@ -47,27 +47,40 @@ __device__ void RowsWorker<S, kTimed>::append(int layer) {
   }
 }
 
+// By lane % kMaxRows for all rows at once.
 template <class S, bool kTimed>
-__device__ void RowsWorker<S, kTimed>::attend(const Layer& l, int layer, uint32_t epoch) {
-  using Lanes = Softmax<S, 8 * S::kQueryHeads <= S::kHeadDim / 4 ? 8 : 4>;
-  constexpr int kRound = Lanes::kTogether * Lanes::kGroups;  // positions that the warp takes at a time
+__device__ typename RowsWorker<S, kTimed>::Round RowsWorker<S, kTimed>::round_at(int window, int number) const {
+  const int m = min(lane % kMaxRows, rows - 1);
+  const Turn turn = turn_of(sh.own, rank, window, number, m, S::kPositions);
+  Round round{};
+  round.cached = __ballot_sync(kAllLanes, turn.present && turn.first < sh.own.context[m]);
+  round.own.from = __shfl_sync(kAllLanes, turn.from, own_row);
+  round.own.first = __shfl_sync(kAllLanes, turn.first, own_row);
+  round.own.left = __shfl_sync(kAllLanes, turn.left, own_row);
+  round.own.present = __shfl_sync(kAllLanes, turn.present, own_row);
+  return round;
+}
+
+template <class S, bool kTimed>
+__device__ void RowsWorker<S, kTimed>::attend(Round round, int window, int layer, uint32_t epoch) {
+  using Lanes = Softmax<S, 16 * S::kQueryHeads <= S::kHeadDim / 4 ? 16 : 8>;
+  constexpr int kAtOnce = Lanes::kTogether * Lanes::kGroups;  // positions that the warp takes at a time
   Lanes lanes;
   if (own_row < rows) lanes.start(sh.attention.row[own_row], lane);
-  const int column = 4 * (lane % Lanes::kLanes), rounds = rounds_of(sh.own, l.window, S::kPositions);
-#pragma unroll 1
-  for (int round = 0; round == 0 || round < rounds; ++round) {
+  const int column = 4 * (lane % Lanes::kLanes), rounds = rounds_of(sh.own, window, S::kPositions);
+  const int context = sh.own.context[min(own_row, rows - 1)];
+  for (int number = 0;;) {
 #pragma unroll 1
     for (int m = 0; m < rows; ++m) {
-      const Turn turn = turn_of(sh.own, rank, l.window, round, m, S::kPositions);
-      const int context = sh.own.context[m];
-      const bool cached = turn.present && turn.first < context;  // else the new position is the block's only one
+      const bool cached = round.cached >> m & 1;  // else the new position is the block's only one, or there is none
       if (cached) wait(ring.full[ring.place.stage], ring.place.parity, ring.patience, kStreamPhase);
-      if (m == own_row && turn.present) {
-        for (int done = part * kRound; done < S::kPositions && turn.first + done <= context; done += kTeam * kRound) {
+      if (m == own_row && round.own.present) {
+        const int first = round.own.first;
+        for (int done = part * kAtOnce; done < S::kPositions && first + done <= context; done += kTeam * kAtOnce) {
           const int within = done + Lanes::kTogether * (lane / Lanes::kLanes);
           const char* stage = ring.data + ring.place.stage * kStageBytes + within * S::kHeadDim * 2;
           uint2 k[Lanes::kTogether], v[Lanes::kTogether];
-          const int valid = load_positions<S>(stage, sh.attention.row[own_row], turn.first + within, turn.from, context, column, k, v);
+          const int valid = load_positions<S>(stage, sh.attention.row[own_row], first + within, round.own.from, context, column, k, v);
           lanes.add(k, v, valid, lane);
         }
       }
@@ -76,17 +89,19 @@ __device__ void RowsWorker<S, kTimed>::attend(const Layer& l, int layer, uint32_
         if (lane == 0) arrive(ring.empty[ring.place.stage]);
         ring.place.next();
       }
-      if (m == own_row && turn.ends_row(round)) publish_own(lanes, layer, epoch);
+      if (m == own_row && round.own.ends_row(number)) publish_own(lanes, round.own.left == 0, layer, epoch);
     }
+    if (++number >= rounds) break;
+    round = round_at(window, number);
   }
   mark(attention, computing);
 }
 
-// Joins the team's warps, of which the first publishes the row's part and appends the new position.
+// Joins the team's warps where they had a block, and lets the first publish the row's part and append the new position.
 template <class S, bool kTimed>
 template <class Lanes>
-__device__ void RowsWorker<S, kTimed>::publish_own(Lanes& lanes, int layer, uint32_t epoch) {
-  if (sh.own.first[own_row] < sh.own.first[own_row + 1]) {
+__device__ void RowsWorker<S, kTimed>::publish_own(Lanes& lanes, bool joined, int layer, uint32_t epoch) {
+  if (joined) {
     lanes.join(lane);
     if (part > 0) lanes.leave(sh.attention.row[own_row], lane);
     meet_team();

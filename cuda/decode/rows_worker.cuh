@@ -37,7 +37,7 @@ struct RowsWorker : WorkerBase<S, kMaxRows, kTimed> {
   float2 turn[2] = {};                                                // of own_row: cosine and sine of the pairs 2 lane and 2 lane + 1
 
   __device__ RowsWorker(const Parameters& parameters, SharedBase<S, kMaxRows>& shared, const Ring<Base::kStages>& r, int row_count)
-      : Base(parameters, shared, r), rows(row_count), own_row(warp % kMaxRows), part(warp / kMaxRows) {}
+      : Base(parameters, shared, r), rows(row_count), own_row(warp / kTeam), part(warp % kTeam) {}
 
   __device__ void forget_places() {
     Base::forget_places();
@@ -124,9 +124,15 @@ struct RowsWorker : WorkerBase<S, kMaxRows, kTimed> {
 
   // own_row: norm and rotation of its heads, its blocks of positions, and the combination of its parts from all blocks.
   __device__ void make_heads(const Layer& l, int layer, uint32_t epoch);
-  __device__ void attend(const Layer& l, int layer, uint32_t epoch);
+  // A round of the rows' blocks: own_row's turn, and bit m for row m whose block is in the stream.
+  struct Round {
+    Turn own;
+    uint32_t cached;
+  };
+  __device__ Round round_at(int window, int number) const;
+  __device__ void attend(Round round, int window, int layer, uint32_t epoch);
   template <class Lanes>
-  __device__ void publish_own(Lanes& lanes, int layer, uint32_t epoch);
+  __device__ void publish_own(Lanes& lanes, bool joined, int layer, uint32_t epoch);
   template <class Lanes>
   __device__ void publish_part(const Lanes& lanes, uint32_t epoch);
   __device__ void append(int layer);
@@ -185,8 +191,9 @@ struct RowsWorker : WorkerBase<S, kMaxRows, kTimed> {
       const uint32_t epoch = base_epoch + layer + 1;
       forget_places();
       qkv(l, layer, epoch);
+      const Round first = round_at(l.window, 0);
       if (own_row < rows) make_heads(l, layer, epoch);
-      attend(l, layer, epoch);
+      attend(first, l.window, layer, epoch);
       if (own_row < rows)
         combine(layer, epoch);
       else

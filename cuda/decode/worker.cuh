@@ -179,7 +179,7 @@ struct Worker : WorkerBase<S, 1, kTimed> {
     for (int layer = 0; layer < p.layer_count; ++layer) {
       const Layer& l = sh.layers[layer];
       const uint32_t epoch = base_epoch + layer + 1;
-      forget_places();
+      if (S::kHidden <= 2) forget_places();  // beyond, more would lie in local memory
       qkv(l, layer, epoch, x);
       attention_phase(l, layer, epoch);
       project<S::kQueries, true, true>(layer, S::kAttention, S::kHiddenPost, l.output_bias, l.post_norm, epoch, output_product);
