@@ -91,6 +91,7 @@ class CudaBackend final : public Backend {
   DeviceState state() override { return nvml_device_state(context_.device); }
   std::vector<OpTime> time_ops(const Step& step, int32_t repetitions) override;
   StepForm step_form(const Step& step, int32_t repetitions) override;
+  std::optional<DecodeForm> decode_form(const DecodeModel& model) const override;
   NormQkvComparison compare_norm_qkv(const NormQkvShape& shape) override;
 
  private:
@@ -339,6 +340,10 @@ StepForm CudaBackend::step_form(const Step& step, int32_t repetitions) {
   const std::string obstacle = context_.decode ? decode_.why_not(context_, step) : "is switched off";
   if (!obstacle.empty()) return {fmt::format("a graph of kernels, one after another (the decode kernel {})", obstacle), {}};
   return {step.plain_sampling ? "one kernel" : "one kernel, and one more for sampling", decode_.phases(context_, step, repetitions)};
+}
+
+std::optional<DecodeForm> CudaBackend::decode_form(const DecodeModel& model) const {
+  return context_.decode ? DecodeSteps::form(context_, model) : DecodeForm{0, "is switched off"};
 }
 
 NormQkvComparison CudaBackend::compare_norm_qkv(const NormQkvShape& shape) {

@@ -74,10 +74,10 @@ std::vector<Layer> layer_table(const Step& step, const Pattern& pattern) {
   return table;
 }
 
-const CompiledShape* find_shape(const NormQkvArgs& qkv, const NormGateUpArgs& gate_up) {
+const CompiledShape* find_shape(const ModelDims& dims) {
   for (const CompiledShape& shape : decode::compiled_shapes()) {
-    if (shape.hidden == qkv.hidden && shape.queries == qkv.heads * qkv.head_dim && shape.mlp == gate_up.mlp && shape.heads == qkv.heads &&
-        shape.kv_heads == qkv.kv_heads && shape.head_dim == qkv.head_dim)
+    if (shape.hidden == dims.hidden && shape.queries == dims.heads * dims.head_dim && shape.mlp == dims.mlp && shape.heads == dims.heads &&
+        shape.kv_heads == dims.kv_heads && shape.head_dim == dims.head_dim)
       return &shape;
   }
   return nullptr;
@@ -85,6 +85,73 @@ const CompiledShape* find_shape(const NormQkvArgs& qkv, const NormGateUpArgs& ga
 
 const NormQkvArgs& first_qkv(const Step& step) { return std::get<NormQkvArgs>(step.ops[1]); }
 const NormGateUpArgs& first_gate_up(const Step& step) { return std::get<NormGateUpArgs>(step.ops[4]); }
+
+ModelDims dims_of(const Step& step, const Pattern& pattern) {
+  const NormQkvArgs& qkv = first_qkv(step);
+  ModelDims dims;
+  dims.hidden = qkv.hidden;
+  dims.mlp = first_gate_up(step).mlp;
+  dims.layers = static_cast<int32_t>(pattern.layers);
+  dims.heads = qkv.heads;
+  dims.kv_heads = qkv.kv_heads;
+  dims.head_dim = qkv.head_dim;
+  dims.vocab = pattern.sample->vocab;
+  return dims;
+}
+
+// bf16 where all matrices are that and have no gaps.
+std::optional<DType> weights_dtype(const Step& step, const Pattern& pattern) {
+  bool plain = plain_bf16(pattern.embed->table) && plain_bf16(pattern.logits->head);
+  for (size_t i = 0; i < pattern.layers && plain; ++i) {
+    const size_t first = 1 + 5 * i;
+    plain = plain_bf16(std::get<NormQkvArgs>(step.ops[first]).qkv) && plain_bf16(std::get<ProjectAddArgs>(step.ops[first + 2]).weight) &&
+            plain_bf16(std::get<NormGateUpArgs>(step.ops[first + 3]).gate_up) &&
+            plain_bf16(std::get<ProjectAddArgs>(step.ops[first + 4]).weight);
+  }
+  return plain ? std::optional(DType::bf16) : std::nullopt;
+}
+
+DecodeModel model_of(const Step& step, const Pattern& pattern) {
+  const KvView kv = kv_view(*first_qkv(step).kv);
+  DecodeModel model;
+  model.dims = dims_of(step, pattern);
+  model.weights = weights_dtype(step, pattern);
+  model.kv = kv.dtype;
+  model.chunk_tokens = kv.chunk_tokens;
+  model.chunks = kv.chunks;
+  // Of this run where that is known: a pool for many sequences holds more than any one of them has.
+  model.longest = step.longest_sequence > 0 ? step.longest_sequence : int64_t{step.capacity.chunk_ids} * kv.chunk_tokens;
+  return model;
+}
+
+std::string why_not_device(const CudaContext& context) {
+  if (context.compute_capability != 90 || !compiled_architectures().holds("sm_90a"))
+    return "needs compute capability 9.0 and code compiled for sm_90a";
+  if (context.multiprocessors < decode::kBlocks) return fmt::format("needs {} multiprocessors", decode::kBlocks);
+  return {};
+}
+
+// Empty when such a model's steps of one sequence fit, or of several (at most kMaxRows).
+std::string why_not_model(const CudaContext& context, const DecodeModel& model, bool several) {
+  if (std::string obstacle = why_not_device(context); !obstacle.empty()) return obstacle;
+  if (context.activations != DType::bf16) return "takes bfloat16 activations";
+  const ModelDims& dims = model.dims;
+  if (dims.layers > decode::kMaxLayers) return fmt::format("takes at most {} layers", decode::kMaxLayers);
+  const CompiledShape* shape = find_shape(dims);
+  if (!shape)
+    return fmt::format("is not compiled for hidden {}, {} query and {} key/value heads of {}, MLP {}", dims.hidden, dims.heads,
+                       dims.kv_heads, dims.head_dim, dims.mlp);
+  if (several && !shape->launch_rows) return "takes one row of this shape";
+  if (dims.vocab % 8 != 0) return fmt::format("takes a vocabulary of a multiple of 8, not {}", dims.vocab);
+  if (model.kv != DType::bf16) return "takes a bfloat16 KV cache";
+  if (model.chunk_tokens % shape->positions != 0) return fmt::format("takes KV chunks of a multiple of {} tokens", shape->positions);
+  const int64_t blocks = several ? decode::max_own_blocks(decode::kMaxRows) / decode::kMaxRows - 1 : decode::max_own_blocks(1) - 1;
+  const int64_t most = blocks * decode::kGroupBlocks * shape->positions;
+  if (model.longest > most) return fmt::format("takes contexts of at most {} tokens", most);
+  if (int64_t{model.chunks} * dims.kv_heads * 2 * model.chunk_tokens / shape->positions > INT32_MAX) return "takes smaller KV caches";
+  if (model.weights != DType::bf16) return "takes bfloat16 weights";
+  return {};
+}
 
 // Edges' words: of one row, and what the kernel for several needs beside it.
 constexpr size_t kMaxWords = size_t{1} << 16;
@@ -96,42 +163,21 @@ constexpr size_t buffer_bytes(bool several) { return words_of(several) * sizeof(
 size_t DecodeSteps::memory_bytes() { return buffer_bytes(false) + buffer_bytes(true); }
 
 std::string DecodeSteps::why_not(const CudaContext& context, const Step& step) const {
-  if (context.compute_capability != 90 || !compiled_architectures().holds("sm_90a"))
-    return "needs compute capability 9.0 and code compiled for sm_90a";
-  if (context.multiprocessors < decode::kBlocks) return fmt::format("needs {} multiprocessors", decode::kBlocks);
+  if (std::string obstacle = why_not_device(context); !obstacle.empty()) return obstacle;
   const bool several = step.capacity.tokens > 1;
   if (step.capacity.tokens > decode::kMaxRows) return fmt::format("takes at most {} rows", decode::kMaxRows);
   if (several && !step.one_row_each) return "takes one row of a sequence, and its token with it";
-  if (context.activations != DType::bf16) return "takes bfloat16 activations";
   const Pattern pattern(step);
   if (!pattern.complete) return "the step's ops are not those of a forward pass";
-  if (pattern.layers > decode::kMaxLayers) return fmt::format("takes at most {} layers", decode::kMaxLayers);
-  const NormQkvArgs& qkv = first_qkv(step);
-  const NormGateUpArgs& gate_up = first_gate_up(step);
-  const CompiledShape* shape = find_shape(qkv, gate_up);
-  if (!shape)
-    return fmt::format("is not compiled for hidden {}, {} query and {} key/value heads of {}, MLP {}", qkv.hidden, qkv.heads, qkv.kv_heads,
-                       qkv.head_dim, gate_up.mlp);
-  if (several && !shape->launch_rows) return "takes one row of this shape";
-  if (pattern.sample->vocab % 8 != 0) return fmt::format("takes a vocabulary of a multiple of 8, not {}", pattern.sample->vocab);
-  if (gate_up.norm_eps != qkv.norm_eps || pattern.logits->norm_eps != qkv.norm_eps) return "takes one epsilon for all norms";
-  const KvView kv = kv_view(*qkv.kv);
-  if (kv.dtype != DType::bf16) return "takes a bfloat16 KV cache";
-  if (kv.chunk_tokens % shape->positions != 0) return fmt::format("takes KV chunks of a multiple of {} tokens", shape->positions);
-  // Of this run where that is known: a pool for many sequences holds more than any one of them has.
-  const int64_t longest = step.longest_sequence > 0 ? step.longest_sequence : int64_t{step.capacity.chunk_ids} * kv.chunk_tokens;
-  const int64_t blocks = decode::max_own_blocks(step.capacity.tokens) / (several ? decode::kMaxRows : 1) - 1;
-  if (longest > blocks * decode::kGroupBlocks * shape->positions) return "the context is too long";
-  if (int64_t{kv.chunks} * kv.kv_heads * 2 * kv.chunk_tokens / shape->positions > INT32_MAX) return "the KV cache is too large";
-  if (!plain_bf16(pattern.embed->table) || !plain_bf16(pattern.logits->head)) return "takes bfloat16 weights";
-  for (size_t i = 0; i < pattern.layers; ++i) {
-    const size_t first = 1 + 5 * i;
-    if (!plain_bf16(std::get<NormQkvArgs>(step.ops[first]).qkv) || !plain_bf16(std::get<ProjectAddArgs>(step.ops[first + 2]).weight) ||
-        !plain_bf16(std::get<NormGateUpArgs>(step.ops[first + 3]).gate_up) ||
-        !plain_bf16(std::get<ProjectAddArgs>(step.ops[first + 4]).weight))
-      return "takes bfloat16 weights";
-  }
-  return {};
+  const float eps = first_qkv(step).norm_eps;
+  if (first_gate_up(step).norm_eps != eps || pattern.logits->norm_eps != eps) return "takes one epsilon for all norms";
+  return why_not_model(context, model_of(step, pattern), several);
+}
+
+DecodeForm DecodeSteps::form(const CudaContext& context, const DecodeModel& model) {
+  if (std::string obstacle = why_not_model(context, model, false); !obstacle.empty()) return {0, std::move(obstacle)};
+  if (std::string obstacle = why_not_model(context, model, true); !obstacle.empty()) return {1, std::move(obstacle)};
+  return {decode::kMaxRows, fmt::format("takes at most {} rows", decode::kMaxRows)};
 }
 
 const Layer* DecodeSteps::table(CudaContext& context, const std::vector<Layer>& layers) {
@@ -152,7 +198,7 @@ bool DecodeSteps::enqueue(CudaContext& context, const Step& step, long long* clo
   if (!why_not(context, step).empty()) return false;
   const Pattern pattern(step);
   const NormQkvArgs& qkv = first_qkv(step);
-  const CompiledShape& shape = *find_shape(qkv, first_gate_up(step));
+  const CompiledShape& shape = *find_shape(dims_of(step, pattern));
   require_contract(static_cast<size_t>(shape.words) <= kMaxWords, "the shape's words do not fit their buffer", {"decode"});
   const bool several = step.capacity.tokens > 1;
   std::unique_ptr<CudaBuffer>& buffer = words_[several];

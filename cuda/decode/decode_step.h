@@ -22,6 +22,8 @@ class DecodeSteps {
   std::vector<PhaseTime> phases(CudaContext& context, const Step& step, int32_t repetitions);
   // Empty when the step fits.
   std::string why_not(const CudaContext& context, const Step& step) const;
+  // How such a model's decode steps run.
+  static DecodeForm form(const CudaContext& context, const DecodeModel& model);
   // Forgets the tables of layers: to be called when weights may have moved.
   void clear() { tables_.clear(); }
   // What a backend has to keep free for it.

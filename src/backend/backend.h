@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -96,6 +97,21 @@ struct StepForm {
   std::vector<PhaseTime> phases;  // of one kernel; empty where there is no such thing
 };
 
+// What of a model and its cache decides how a backend runs decode steps.
+struct DecodeModel {
+  ModelDims dims;
+  std::optional<DType> weights;  // of all matrices; none where they differ
+  DType kv = DType::f32;
+  int32_t chunk_tokens = 0;   // C
+  int32_t chunks = 0;         // of the cache
+  int64_t longest = 0;        // tokens of a sequence
+};
+// How it runs them where it has one kernel for a whole step.
+struct DecodeForm {
+  int32_t one_kernel_up_to = 0;  // sequences of a step; 0: never
+  std::string reason;            // why not more, or never: "takes at most 4 rows", "takes a bfloat16 KV cache"
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -154,6 +170,8 @@ class Backend {
 
   // How run_step runs the step, with phases measured over `repetitions` runs where one kernel does it. Results are as after run_step.
   virtual StepForm step_form(const Step&, int32_t) { return {}; }
+  // How decode steps of such a model will run, without running one. Here: nothing, as there is one way alone.
+  virtual std::optional<DecodeForm> decode_form(const DecodeModel&) const { return std::nullopt; }
 
   // Measures norm_qkv against its parts run one after the other (backend/op_comparison.h). Here: UsageError, as there is no library
   // product to compare with.

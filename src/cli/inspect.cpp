@@ -123,6 +123,11 @@ Json plan_json(const MemoryPlan& plan) {
           {"load_notes", plan.load_notes}};
 }
 
+Json decode_json(const std::optional<DecodeForm>& decode) {
+  if (!decode) return {};
+  return {{"one_kernel_up_to", decode->one_kernel_up_to}, {"reason", "the decode kernel " + decode->reason}};
+}
+
 Json facts_json(const Options& options, const ModelFacts& facts, const MemoryPlan& plan) {
   const ModelConfig& c = facts.config;
   Json kv = Json::object();
@@ -156,6 +161,7 @@ Json facts_json(const Options& options, const ModelFacts& facts, const MemoryPla
           {"tokenizer", facts.tokenizer ? Json(*facts.tokenizer) : Json()},
           {"kv_bytes_per_token", std::move(kv)},
           {"memory_plan", plan_json(plan)},
+          {"decode", decode_json(plan.decode)},
           {"unread_tensors", facts.unread_tensors},
           {"notes", facts.notes}};
 }
@@ -174,6 +180,13 @@ std::string rope_text(const RopeConfig& rope) {
   if (rope.scaling == RopeConfig::Scaling::llama3)
     text += fmt::format(", llama3 scaling by {:g} from {} tokens", rope.factor, with_commas(rope.original_context));
   return text;
+}
+
+std::string decode_text(const DecodeForm& decode) {
+  const std::string graph = fmt::format("a graph of kernels (the decode kernel {})", decode.reason);
+  if (decode.one_kernel_up_to == 0) return graph;
+  if (decode.one_kernel_up_to == 1) return "one kernel for a single sequence; several take " + graph;
+  return fmt::format("one kernel for up to {} sequences; more take a graph of kernels", decode.one_kernel_up_to);
 }
 
 std::string bytes_and_unit(int64_t bytes) { return human_bytes(static_cast<size_t>(bytes)); }
@@ -216,6 +229,7 @@ std::string facts_text(const Options& options, const ModelFacts& facts, const Me
                                                          with_commas(plan.load_kv_tokens))
                                            : "refused: " + plan.load_error);
   for (const std::string& note : plan.load_notes) row("", note);
+  if (plan.decode) row("decode steps", decode_text(*plan.decode));
   if (!facts.unread_tensors.empty()) row("unread", fmt::format("{}", fmt::join(facts.unread_tensors, ", ")));
   for (const std::string& note : facts.notes) row("note", note);
   return text;

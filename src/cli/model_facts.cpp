@@ -30,6 +30,15 @@ void count_dtypes(const OpenModel& model, std::map<std::string, int64_t>& dtypes
   }
 }
 
+std::optional<DType> matrix_dtype(const ModelWeights& weights) {
+  const DType dtype = weights.embed.dtype;
+  bool alike = weights.head.dtype == dtype;
+  for (const LayerWeights& layer : weights.layers)
+    for (const Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
+      alike = alike && linear->weight.dtype == dtype;
+  return alike ? std::optional(dtype) : std::nullopt;
+}
+
 void add_eos(std::vector<int32_t>& ids, int32_t id) {
   if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
 }
@@ -58,6 +67,7 @@ ModelFacts random_facts(const ModelSource& source) {
   facts.config = load_model_config(source.random_shape);
   facts.source = fmt::format("random weights, seed {}", source.random_seed);
   facts.weights_dtype = source.random_dtype;
+  facts.matrix_dtype = source.random_dtype;
   facts.weights_bytes = facts.config.parameters() * static_cast<int64_t>(dtype_size(source.random_dtype));
   facts.dtypes[std::string(dtype_name(source.random_dtype))] = facts.weights_bytes;
   for (const int32_t id : facts.config.eos_ids) add_eos(facts.eos_ids, id);
@@ -91,6 +101,7 @@ ModelFacts model_facts(const ModelOptions& options) {
   facts.config = model.config;
   facts.source = model.source->description();
   facts.weights_dtype = model.weights_dtype;
+  facts.matrix_dtype = matrix_dtype(model.weights);
   facts.weights_bytes = model.weights.bytes();
   count_dtypes(model, facts.dtypes);
   for (const int32_t id : model.config.eos_ids) add_eos(facts.eos_ids, id);
@@ -140,6 +151,8 @@ MemoryPlan memory_plan(const ModelFacts& facts, const EngineOptions& options) {
     plan.load_ctx_size = kv.ctx_size;
     plan.load_kv_tokens = int64_t{kv.chunks} * options.chunk_tokens;
     plan.load_notes = kv.notes;
+    plan.decode = chosen.backend->decode_form(
+        {model_dims(facts.config), facts.matrix_dtype, plan.kv_dtype, needs.request.chunk_tokens, kv.chunks, kv.ctx_size});
   } catch (const MemoryError& error) {
     plan.load_error = error.what();
   }

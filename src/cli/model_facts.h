@@ -30,6 +30,7 @@ struct ModelFacts {
   ModelConfig config;
   std::string source;                     // "model.safetensors", "3 shards", "random weights, seed 0"
   DType weights_dtype = DType::bf16;      // of the layers' products
+  std::optional<DType> matrix_dtype;      // of all matrices, embeddings and head included; none where they differ
   std::map<std::string, int64_t> dtypes;  // dtype name to bytes
   int64_t weights_bytes = 0;
   std::vector<int32_t> eos_ids;          // config.json, generation_config.json and tokenizer_config.json together
@@ -65,6 +66,8 @@ struct MemoryPlan {
   int64_t load_ctx_size = 0, load_kv_tokens = 0;
   std::string load_error;
   std::vector<std::string> load_notes;
+  // How decode steps will run; none where the device has one way alone.
+  std::optional<DecodeForm> decode;
 };
 // options: those that loading would get. Throws UsageError for options outside their range.
 MemoryPlan memory_plan(const ModelFacts& facts, const EngineOptions& options);

@@ -28,7 +28,7 @@ class Inspect(CliCase):
         }
         self.assertEqual({key: facts[key] for key in expected}, expected)
         self.assertIn("tokenizer.json", facts["tokenizer"])
-        self.assertEqual(set(facts) - set(expected), {"source", "tokenizer", "memory_plan", "notes"})
+        self.assertEqual(set(facts) - set(expected), {"source", "tokenizer", "memory_plan", "decode", "notes"})
         plan = facts["memory_plan"]
         self.assertEqual(set(plan), {"device", "device_name", "ctx_size", "sequences", "kv_cache_dtype", "weights_bytes", "kv_bytes",
                                      "workspace_bytes", "total_bytes", "free_bytes", "fits", "reserve_bytes", "device_bytes", "limit_bytes",
@@ -36,6 +36,18 @@ class Inspect(CliCase):
         self.assertEqual((plan["load_ctx_size"], plan["load_kv_tokens"], plan["load_error"]), (CONTEXT, CONTEXT, None))
         self.assertEqual(plan["total_bytes"], plan["weights_bytes"] + plan["kv_bytes"] + plan["workspace_bytes"])
         self.assertTrue(plan["fits"])
+
+    def test_decode_steps(self):
+        """The CPU knows one way to run a step and says nothing of it; a GPU names its way (or why it takes the other)."""
+        self.assertIsNone(self.inspect(self.model, "--device", "cpu")["decode"])
+        self.assertNotIn("decode steps", self.ok("inspect", self.model, "--device", "cpu").stdout.decode())
+        facts = self.inspect(self.model)
+        self.assertEqual(facts["decode"] is None, facts["memory_plan"]["device"] == "cpu")
+        if facts["decode"] is None:
+            return
+        self.assertEqual(facts["decode"]["one_kernel_up_to"], 0)
+        text = self.ok("inspect", self.model).stdout.decode()
+        self.assertIn("decode steps   a graph of kernels (%s)" % facts["decode"]["reason"], text)
 
     def test_plan_follows_the_flags(self):
         plan = self.inspect(self.model, "-c", "128", "--max-num-seqs", "3", "--kv-cache-dtype", "bf16")["memory_plan"]

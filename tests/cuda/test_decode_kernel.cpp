@@ -142,6 +142,20 @@ TEST_CASE("decode kernel: as exact as the ops one by one, at every length of con
                {1, 2, 31, 32, 33, 34, 65, 200, 512, 513, 514, 1100, 1280});
 }
 
+TEST_CASE("decode kernel: what decode_form announces is what step_form finds") {
+  const char* name = "decode kernel: what decode_form announces is what step_form finds";
+  const auto backend = gpu(name);
+  if (!backend) return;
+  const StepModelOptions options = several_model();
+  StepModel model(*backend, options);
+  const std::optional<DecodeForm> form = backend->decode_form(
+      {options.dims, DType::bf16, backend->activation_dtype(), options.chunk, options.chunks * options.sequences, 1280});
+  REQUIRE(form.has_value());
+  const bool one_kernel = runs_as_one_kernel(name, *backend, model);
+  CHECK(form->one_kernel_up_to == (one_kernel ? 4 : 0));
+  if (!one_kernel) CHECK(backend->step_form(model.single, 1).text.find(form->reason) != std::string::npos);
+}
+
 TEST_CASE("decode kernel: sliding window, GELU, no vectors") {
   StepModelOptions options = decode_model();
   options.vectors = false;

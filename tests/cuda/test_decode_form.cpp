@@ -1,0 +1,79 @@
+// How decode steps of a model will run, as `bolide inspect` asks: from its shape alone, on a device that is only described. No GPU needed.
+#include "catch.h"
+#include "cuda/architectures.h"
+#include "cuda/context.h"
+#include "cuda/decode/decode_step.h"
+
+using namespace bolide;
+
+namespace {
+
+CudaContext h100() {
+  CudaContext context{};
+  context.compute_capability = 90;
+  context.multiprocessors = 132;
+  context.activations = DType::bf16;
+  return context;
+}
+// Qwen3-0.6B with a cache for a sequence of its whole context.
+DecodeModel qwen3_600m() {
+  DecodeModel model;
+  model.dims = {1024, 3072, 28, 16, 8, 128, 151936};
+  model.weights = model.kv = DType::bf16;
+  model.chunk_tokens = 64;
+  model.chunks = 640;
+  model.longest = 40960;
+  return model;
+}
+void check_form(const CudaContext& context, const DecodeModel& model, int32_t up_to, const std::string& reason) {
+  const DecodeForm form = DecodeSteps::form(context, model);
+  CHECK(form.one_kernel_up_to == up_to);
+  CHECK(form.reason == reason);
+}
+
+}  // namespace
+
+TEST_CASE("decode form: the device") {
+  CudaContext other = h100();
+  other.compute_capability = 80;
+  check_form(other, qwen3_600m(), 0, "needs compute capability 9.0 and code compiled for sm_90a");
+  if (!compiled_architectures().holds("sm_90a")) {
+    check_form(h100(), qwen3_600m(), 0, "needs compute capability 9.0 and code compiled for sm_90a");
+    return;
+  }
+  other = h100();
+  other.multiprocessors = 114;
+  check_form(other, qwen3_600m(), 0, "needs 128 multiprocessors");
+  other = h100();
+  other.activations = DType::f32;
+  check_form(other, qwen3_600m(), 0, "takes bfloat16 activations");
+}
+
+TEST_CASE("decode form: the model and its cache") {
+  if (!compiled_architectures().holds("sm_90a")) return;
+  check_form(h100(), qwen3_600m(), 4, "takes at most 4 rows");
+  DecodeModel model = qwen3_600m();
+  model.dims = {2048, 6144, 28, 16, 8, 128, 151936};  // Qwen3-1.7B
+  check_form(h100(), model, 1, "takes one row of this shape");
+  model.dims = {576, 1536, 30, 9, 3, 64, 49152};  // SmolLM2-135M
+  check_form(h100(), model, 0, "is not compiled for hidden 576, 9 query and 3 key/value heads of 64, MLP 1536");
+  model = qwen3_600m();
+  model.dims.vocab = 151669;
+  check_form(h100(), model, 0, "takes a vocabulary of a multiple of 8, not 151669");
+  model = qwen3_600m();
+  model.kv = DType::f8;
+  check_form(h100(), model, 0, "takes a bfloat16 KV cache");
+  model = qwen3_600m();
+  model.chunk_tokens = 16;
+  check_form(h100(), model, 0, "takes KV chunks of a multiple of 32 tokens");
+  model = qwen3_600m();
+  model.longest = 511 * 16 * 32;
+  check_form(h100(), model, 4, "takes at most 4 rows");
+  ++model.longest;
+  check_form(h100(), model, 0, "takes contexts of at most 261632 tokens");
+  for (const std::optional<DType> weights : {std::optional(DType::f16), std::optional<DType>()}) {
+    model = qwen3_600m();
+    model.weights = weights;
+    check_form(h100(), model, 0, "takes bfloat16 weights");
+  }
+}
