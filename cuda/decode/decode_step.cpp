@@ -74,8 +74,8 @@ std::vector<Layer> layer_table(const Step& step, const Pattern& pattern) {
   return table;
 }
 
-const CompiledShape* find_shape(const ModelDims& dims) {
-  for (const CompiledShape& shape : decode::compiled_shapes()) {
+const CompiledShape* find_shape(const std::vector<CompiledShape>& shapes, const ModelDims& dims) {
+  for (const CompiledShape& shape : shapes) {
     if (shape.hidden == dims.hidden && shape.queries == dims.heads * dims.head_dim && shape.mlp == dims.mlp && shape.heads == dims.heads &&
         shape.kv_heads == dims.kv_heads && shape.head_dim == dims.head_dim)
       return &shape;
@@ -132,12 +132,12 @@ std::string why_not_device(const CudaContext& context) {
 }
 
 // Empty when such a model's steps of one sequence fit, or of several (at most kMaxRows).
-std::string why_not_model(const CudaContext& context, const DecodeModel& model, bool several) {
+std::string why_not_model(const std::vector<CompiledShape>& shapes, const CudaContext& context, const DecodeModel& model, bool several) {
   if (std::string obstacle = why_not_device(context); !obstacle.empty()) return obstacle;
   if (context.activations != DType::bf16) return "takes bfloat16 activations";
   const ModelDims& dims = model.dims;
   if (dims.layers > decode::kMaxLayers) return fmt::format("takes at most {} layers", decode::kMaxLayers);
-  const CompiledShape* shape = find_shape(dims);
+  const CompiledShape* shape = find_shape(shapes, dims);
   if (!shape)
     return fmt::format("is not compiled for hidden {}, {} query and {} key/value heads of {}, MLP {}", dims.hidden, dims.heads,
                        dims.kv_heads, dims.head_dim, dims.mlp);
@@ -171,12 +171,14 @@ std::string DecodeSteps::why_not(const CudaContext& context, const Step& step) c
   if (!pattern.complete) return "the step's ops are not those of a forward pass";
   const float eps = first_qkv(step).norm_eps;
   if (first_gate_up(step).norm_eps != eps || pattern.logits->norm_eps != eps) return "takes one epsilon for all norms";
-  return why_not_model(context, model_of(step, pattern), several);
+  return why_not_model(shapes_, context, model_of(step, pattern), several);
 }
 
 DecodeForm DecodeSteps::form(const CudaContext& context, const DecodeModel& model) {
-  if (std::string obstacle = why_not_model(context, model, false); !obstacle.empty()) return {0, std::move(obstacle)};
-  if (std::string obstacle = why_not_model(context, model, true); !obstacle.empty()) return {1, std::move(obstacle)};
+  if (std::string obstacle = why_not_model(decode::compiled_shapes(), context, model, false); !obstacle.empty())
+    return {0, std::move(obstacle)};
+  if (std::string obstacle = why_not_model(decode::compiled_shapes(), context, model, true); !obstacle.empty())
+    return {1, std::move(obstacle)};
   return {decode::kMaxRows, fmt::format("takes at most {} rows", decode::kMaxRows)};
 }
 
@@ -198,7 +200,7 @@ bool DecodeSteps::enqueue(CudaContext& context, const Step& step, long long* clo
   if (!why_not(context, step).empty()) return false;
   const Pattern pattern(step);
   const NormQkvArgs& qkv = first_qkv(step);
-  const CompiledShape& shape = *find_shape(dims_of(step, pattern));
+  const CompiledShape& shape = *find_shape(shapes_, dims_of(step, pattern));
   require_contract(static_cast<size_t>(shape.words) <= kMaxWords, "the shape's words do not fit their buffer", {"decode"});
   const bool several = step.capacity.tokens > 1;
   std::unique_ptr<CudaBuffer>& buffer = words_[several];

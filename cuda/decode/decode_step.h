@@ -13,7 +13,9 @@ namespace bolide {
 
 class DecodeSteps {
  public:
-  explicit DecodeSteps(int device) : device_(device) {}
+  // shapes: with the ways to launch them; tests have other kernels of a shape.
+  explicit DecodeSteps(int device, const std::vector<decode::CompiledShape>& shapes = decode::compiled_shapes())
+      : device_(device), shapes_(shapes) {}
 
   // Enqueues the step as one kernel, and sample() where that has more to do than the kernel can. False when it does not fit the kernel,
   // which then has not been touched; why_not() says what does not fit. clocks: see decode::Parameters.
@@ -37,6 +39,7 @@ class DecodeSteps {
   const decode::Layer* table(CudaContext& context, const std::vector<decode::Layer>& layers);
 
   int device_;
+  const std::vector<decode::CompiledShape>& shapes_;
   std::vector<Table> tables_;
   // The edges' words, then the epoch and whether the token was drawn: of the kernel for one row, and of that for several.
   std::unique_ptr<CudaBuffer> words_[2];

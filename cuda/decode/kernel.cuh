@@ -44,7 +44,7 @@ __device__ inline void find_own(const Parameters& p, OwnBlocks<kRows>& own, int 
 }
 
 // kRows: 1, or kMaxRows for up to that many.
-template <class S, int kRows, bool kTimed>
+template <class S, int kRows, Probe kProbe>
 __global__ void __launch_bounds__(kThreads + 128, 1) decode_kernel(const __grid_constant__ Parameters p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ __align__(128) char shared_bytes[];
@@ -68,8 +68,10 @@ __global__ void __launch_bounds__(kThreads + 128, 1) decode_kernel(const __grid_
   if (threadIdx.x >= kThreads) {
     shrink_registers<40>();
     if (threadIdx.x == kThreads) {
-      Producer<S, kStages, kRows>(p, sh.base.layers, sh.base.own, rows, sh.ring, sh.full, sh.empty).run(with_head, &sh.base.own_ready);
+      Producer<S, kStages, kRows, kProbe>(p, sh.base.layers, sh.base.own, rows, sh.ring, sh.full, sh.empty)
+          .run(with_head, &sh.base.own_ready);
     } else if (threadIdx.x >= kThreads + 32) {
+      if (kProbe == Probe::delays) Delays(*p.epoch, static_cast<int>(threadIdx.x / 32)).sleep();
       find_own<S, kRows>(p, sh.base.own, rows, rank, threadIdx.x - kThreads - 32, 96);
       __syncwarp();
       if (threadIdx.x % 32 == 0) arrive(sh.base.own_ready);
@@ -79,9 +81,9 @@ __global__ void __launch_bounds__(kThreads + 128, 1) decode_kernel(const __grid_
     grow_registers<232>();
     const Ring<kStages> ring{sh.ring, sh.full, sh.empty, {}, {}};
     if constexpr (kRows == 1) {
-      Worker<S, kTimed>(p, sh.base, ring).run(with_head);
+      Worker<S, kProbe>(p, sh.base, ring).run(with_head);
     } else {
-      RowsWorker<S, kTimed>(p, sh.base, ring, rows).run();
+      RowsWorker<S, kProbe>(p, sh.base, ring, rows).run();
     }
   }
 #else

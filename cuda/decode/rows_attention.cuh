@@ -7,8 +7,8 @@
 
 namespace bolide::decode {
 
-template <class S, bool kTimed>
-__device__ void RowsWorker<S, kTimed>::make_heads(const Layer& l, int layer, uint32_t epoch) {
+template <class S, Probe kProbe>
+__device__ void RowsWorker<S, kProbe>::make_heads(const Layer& l, int layer, uint32_t epoch) {
   constexpr int kHeads = (S::kQueryHeads + 2) / kTeam;  // of a warp: every kTeam th
   static_assert(kHeads * kTeam == S::kQueryHeads + 2);
   HeadMaker<S> makers[kHeads];
@@ -36,8 +36,8 @@ __device__ void RowsWorker<S, kTimed>::make_heads(const Layer& l, int layer, uin
   meet_team();
 }
 
-template <class S, bool kTimed>
-__device__ void RowsWorker<S, kTimed>::append(int layer) {
+template <class S, Probe kProbe>
+__device__ void RowsWorker<S, kProbe>::append(int layer) {
   if (sh.own.context[own_row] / S::kPositions % kGroupBlocks != rank_in_row(rank, own_row)) return;
 #pragma unroll
   for (int is_v = 0; is_v < 2; ++is_v) {
@@ -48,8 +48,8 @@ __device__ void RowsWorker<S, kTimed>::append(int layer) {
 }
 
 // By lane % kMaxRows for all rows at once.
-template <class S, bool kTimed>
-__device__ typename RowsWorker<S, kTimed>::Round RowsWorker<S, kTimed>::round_at(int window, int number) const {
+template <class S, Probe kProbe>
+__device__ typename RowsWorker<S, kProbe>::Round RowsWorker<S, kProbe>::round_at(int window, int number) const {
   const int m = min(lane % kMaxRows, rows - 1);
   const Turn turn = turn_of(sh.own, rank, window, number, m, S::kPositions);
   Round round{};
@@ -61,8 +61,8 @@ __device__ typename RowsWorker<S, kTimed>::Round RowsWorker<S, kTimed>::round_at
   return round;
 }
 
-template <class S, bool kTimed>
-__device__ void RowsWorker<S, kTimed>::attend(Round round, int window, int layer, uint32_t epoch) {
+template <class S, Probe kProbe>
+__device__ void RowsWorker<S, kProbe>::attend(Round round, int window, int layer, uint32_t epoch) {
   using Lanes = Softmax<S, 16 * S::kQueryHeads <= S::kHeadDim / 4 ? 16 : 8>;
   constexpr int kAtOnce = Lanes::kTogether * Lanes::kGroups;  // positions that the warp takes at a time
   Lanes lanes;
@@ -98,9 +98,9 @@ __device__ void RowsWorker<S, kTimed>::attend(Round round, int window, int layer
 }
 
 // Joins the team's warps where they had a block, and lets the first publish the row's part and append the new position.
-template <class S, bool kTimed>
+template <class S, Probe kProbe>
 template <class Lanes>
-__device__ void RowsWorker<S, kTimed>::publish_own(Lanes& lanes, bool joined, int layer, uint32_t epoch) {
+__device__ void RowsWorker<S, kProbe>::publish_own(Lanes& lanes, bool joined, int layer, uint32_t epoch) {
   if (joined) {
     lanes.join(lane);
     if (part > 0) lanes.leave(sh.attention.row[own_row], lane);
@@ -111,9 +111,9 @@ __device__ void RowsWorker<S, kTimed>::publish_own(Lanes& lanes, bool joined, in
 }
 
 // Laid out as Worker::publish_partials does, by the block's place in the row's order.
-template <class S, bool kTimed>
+template <class S, Probe kProbe>
 template <class Lanes>
-__device__ void RowsWorker<S, kTimed>::publish_part(const Lanes& lanes, uint32_t epoch) {
+__device__ void RowsWorker<S, kProbe>::publish_part(const Lanes& lanes, uint32_t epoch) {
   const int column = 4 * (lane % Lanes::kLanes), source = rank_in_row(rank, own_row);
   uint64_t* to = words(own_row) + S::kPartials + group * S::kGroupWords;
 #pragma unroll
@@ -132,8 +132,8 @@ __device__ void RowsWorker<S, kTimed>::publish_part(const Lanes& lanes, uint32_t
   }
 }
 
-template <class S, bool kTimed>
-__device__ void RowsWorker<S, kTimed>::combine(int layer, uint32_t epoch) {
+template <class S, Probe kProbe>
+__device__ void RowsWorker<S, kProbe>::combine(int layer, uint32_t epoch) {
   const uint64_t* from = words(own_row) + S::kPartials + group * S::kGroupWords;
 #pragma unroll
   for (int i = 0; i < S::kCombined / 8 / kTeam; ++i) {

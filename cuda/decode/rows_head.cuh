@@ -6,8 +6,8 @@
 
 namespace bolide::decode {
 
-template <class S, bool kTimed>
-__device__ void RowsWorker<S, kTimed>::head(uint32_t epoch) {
+template <class S, Probe kProbe>
+__device__ void RowsWorker<S, kProbe>::head(uint32_t epoch) {
   constexpr int kTogether = 4;
   const int of_row = warp < rows ? warp : 0;
   const RowSampling sampling(p, of_row);
@@ -37,8 +37,8 @@ __device__ void RowsWorker<S, kTimed>::head(uint32_t epoch) {
   if (block == 0) choose(sampling.plain, epoch);
 }
 
-template <class S, bool kTimed>
-__device__ void RowsWorker<S, kTimed>::choose(bool plain, uint32_t epoch) {
+template <class S, Probe kProbe>
+__device__ void RowsWorker<S, kProbe>::choose(bool plain, uint32_t epoch) {
   bool drawn = true;
   if (warp < rows) {
     const BestLogit best =

@@ -7,9 +7,9 @@
 
 namespace bolide::decode {
 
-template <class S, bool kTimed>
-struct RowsWorker : WorkerBase<S, kMaxRows, kTimed> {
-  using Base = WorkerBase<S, kMaxRows, kTimed>;
+template <class S, Probe kProbe>
+struct RowsWorker : WorkerBase<S, kMaxRows, kProbe> {
+  using Base = WorkerBase<S, kMaxRows, kProbe>;
   using Base::base_epoch;
   using Base::block;
   using Base::group;
@@ -182,7 +182,7 @@ struct RowsWorker : WorkerBase<S, kMaxRows, kTimed> {
 
   __device__ void run() {
     long long begin_ns = 0, begin = 0;
-    if (kTimed) begin_ns = global_nanoseconds(), begin = clock64();
+    if (kProbe == Probe::clocks) begin_ns = global_nanoseconds(), begin = clock64();
     base_epoch = *static_cast<const volatile uint32_t*>(p.epoch);
     if (own_row < rows) make_turn<S>(p.in.positions[own_row], p.inverse_frequencies, lane, turn);
     last = begin;
@@ -207,7 +207,7 @@ struct RowsWorker : WorkerBase<S, kMaxRows, kTimed> {
     // Every block has read the epoch by now: this one has seen what they all made with it.
     if (block == 0 && threadIdx.x == 0) *p.epoch = epoch;
     if (ring.patience.where) report_fault(p.fault, DeviceFault::decode_stalled, block, ring.patience.where);
-    if (kTimed && threadIdx.x == 0) {
+    if (kProbe == Probe::clocks && threadIdx.x == 0) {
       for (int i = 0; i < kBlockClocks; ++i) p.clocks[block * kBlockClocks + i] += sh.clocks[i];
       if (block == 0) {
         p.clocks[kBlocks * kBlockClocks] += global_nanoseconds() - begin_ns;

@@ -1,32 +1,19 @@
 // The shapes that the decode kernel is compiled for.
-#include "cuda/decode/kernel.cuh"
-#include "cuda/decode/shapes.h"
-#include "cuda/device/launch.h"
+#include "cuda/decode/launch_kernel.cuh"
 
 namespace bolide::decode {
 namespace {
 
 template <class S, int kRows>
 void launch_shape(const Parameters& parameters, cudaStream_t stream) {
-  LaunchOptions options;
-  options.cooperative = true;  // blocks wait for each other: all have to be resident
-  launch_with(options, CudaSite{"decode"}, parameters.clocks ? decode_kernel<S, kRows, true> : decode_kernel<S, kRows, false>,
-              dim3(kBlocks), dim3(kThreads + 128), sizeof(Shared<S, kRows>), stream, parameters);
+  (parameters.clocks ? launch_kernel<S, kRows, Probe::clocks> : launch_kernel<S, kRows, Probe::none>)(parameters, stream);
 }
 
 template <int kHidden, int kQueries, int kMlp, int kQueryHeads, int kHeadDim>
 CompiledShape shape() {
   using S = Shape<kHidden, kQueries, kMlp, kQueryHeads, kHeadDim>;
-  CompiledShape shape{kHidden * kStageColumns,
-                      kQueries * kStageColumns,
-                      kMlp * kStageColumns,
-                      kQueryHeads * kHeadGroups,
-                      kHeadGroups,
-                      kHeadDim,
-                      S::kWords,
-                      S::kPositions,
-                      launch_shape<S, 1>,
-                      nullptr};
+  CompiledShape shape = sizes_of<S>();
+  shape.launch = launch_shape<S, 1>;
   // Of wider vectors the rows' parts do not stay in registers: slower than the ops one by one (measured on an H100, docs/performance.md).
   if constexpr (kMlp <= 3) shape.launch_rows = launch_shape<S, kMaxRows>;
   return shape;

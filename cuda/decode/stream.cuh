@@ -10,6 +10,7 @@
 #pragma once
 
 #include "cuda/decode/edges.cuh"
+#include "cuda/decode/probe.cuh"
 #include "cuda/decode/turns.h"
 #include "cuda/device/kv.cuh"
 
@@ -53,7 +54,7 @@ __device__ inline int qkv_row(int group, int row) {
   return row < S::kHeadDim ? first + row : first + kHeadGroups * S::kHeadDim + row - S::kHeadDim;
 }
 
-template <class S, int kStages, int kRows>
+template <class S, int kStages, int kRows, Probe kProbe>
 struct Producer {
   const Parameters& p;
   const Layer* layers;
@@ -66,10 +67,18 @@ struct Producer {
   int pace = 0;
   uint64_t policy;
   Patience patience;
+  Delays delays;
 
   __device__ Producer(const Parameters& parameters, const Layer* table, const OwnBlocks<kRows>& owned, int row_count, char* ring_data,
                       uint64_t* f, uint64_t* e)
-      : p(parameters), layers(table), own(owned), rows(row_count), ring(ring_data), full(f), empty(e) {
+      : p(parameters),
+        layers(table),
+        own(owned),
+        rows(row_count),
+        ring(ring_data),
+        full(f),
+        empty(e),
+        delays(kProbe == Probe::delays ? *parameters.epoch : 0, kWarps) {
     asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));  // the stream must not push the edges' words out of L2
   }
 
@@ -87,6 +96,7 @@ struct Producer {
                  : "memory");
   }
   __device__ char* next_slot(uint32_t bytes) {
+    if (kProbe == Probe::delays) delays.sleep();
     wait(empty[place.stage], place.parity ^ 1, patience, kRoomPhase);
     arrive_expecting(full[place.stage], bytes);
     return ring + place.stage * kStageBytes;

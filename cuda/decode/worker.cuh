@@ -7,9 +7,9 @@
 
 namespace bolide::decode {
 
-template <class S, bool kTimed>
-struct Worker : WorkerBase<S, 1, kTimed> {
-  using Base = WorkerBase<S, 1, kTimed>;
+template <class S, Probe kProbe>
+struct Worker : WorkerBase<S, 1, kProbe> {
+  using Base = WorkerBase<S, 1, kProbe>;
   using Base::base_epoch;
   using Base::block;
   using Base::forget_places;
@@ -170,7 +170,7 @@ struct Worker : WorkerBase<S, 1, kTimed> {
 
   __device__ void run(bool with_head) {
     long long begin_ns = 0, begin = 0;
-    if (kTimed) begin_ns = global_nanoseconds(), begin = clock64();
+    if (kProbe == Probe::clocks) begin_ns = global_nanoseconds(), begin = clock64();
     base_epoch = *static_cast<const volatile uint32_t*>(p.epoch);
     VectorPart<S::kHidden> x;
     embed(x);
@@ -191,9 +191,9 @@ struct Worker : WorkerBase<S, 1, kTimed> {
     // Every block has read the epoch by now: this one has seen what they all made with it.
     if (block == 0 && threadIdx.x == 0) *p.epoch = epoch;
     if (ring.patience.where) report_fault(p.fault, DeviceFault::decode_stalled, block, ring.patience.where);
-    if (kTimed && threadIdx.x == 0)
+    if (kProbe == Probe::clocks && threadIdx.x == 0)
       for (int i = 0; i < kBlockClocks; ++i) p.clocks[block * kBlockClocks + i] += sh.clocks[i];
-    if (kTimed && threadIdx.x == 0 && block == 0) {
+    if (kProbe == Probe::clocks && threadIdx.x == 0 && block == 0) {
       p.clocks[kBlocks * kBlockClocks] += global_nanoseconds() - begin_ns;
       p.clocks[kBlocks * kBlockClocks + 1] += clock64() - begin;
     }

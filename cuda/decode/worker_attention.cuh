@@ -5,8 +5,8 @@
 
 namespace bolide::decode {
 
-template <class S, bool kTimed>
-__device__ void Worker<S, kTimed>::make_head(const Layer& l, int layer, uint32_t epoch) {
+template <class S, Probe kProbe>
+__device__ void Worker<S, kProbe>::make_head(const Layer& l, int layer, uint32_t epoch) {
   if (warp >= S::kQueryHeads + 2) return;
   HeadMaker<S> maker;
   maker.start(l, warp, lane);
@@ -19,8 +19,8 @@ __device__ void Worker<S, kTimed>::make_head(const Layer& l, int layer, uint32_t
   maker.finish(floats_of(a), floats_of(b), turn, p, sh.attention, warp);
 }
 
-template <class S, bool kTimed>
-__device__ void Worker<S, kTimed>::append(int layer) {
+template <class S, Probe kProbe>
+__device__ void Worker<S, kProbe>::append(int layer) {
   constexpr int kPairs = S::kHeadDim / 2;
   const int i = threadIdx.x - (kThreads - 2 * kPairs);  // K's pairs, then V's
   if (i < 0 || !owns_new_position()) return;
@@ -29,8 +29,8 @@ __device__ void Worker<S, kTimed>::append(int layer) {
   reinterpret_cast<uint32_t*>(to)[i % kPairs] = reinterpret_cast<const uint32_t*>(sh.attention.fresh[is_v])[i % kPairs];
 }
 
-template <class S, bool kTimed>
-__device__ void Worker<S, kTimed>::attend(const Layer& l) {
+template <class S, Probe kProbe>
+__device__ void Worker<S, kProbe>::attend(const Layer& l) {
   using Lanes = Softmax<S>;
   static_assert(Lanes::kTogether * Lanes::kGroups * kWarps == S::kPositions);
   Lanes lanes;
@@ -54,8 +54,8 @@ __device__ void Worker<S, kTimed>::attend(const Layer& l) {
   lanes.finish(sh.attention, warp, lane);
 }
 
-template <class S, bool kTimed>
-__device__ void Worker<S, kTimed>::publish_partials(uint32_t epoch) {
+template <class S, Probe kProbe>
+__device__ void Worker<S, kProbe>::publish_partials(uint32_t epoch) {
   uint64_t* words = p.words + S::kPartials + group * S::kGroupWords;
   const int d = 2 * threadIdx.x;
   if (d >= S::kGroupWidth) return;
@@ -74,8 +74,8 @@ __device__ void Worker<S, kTimed>::publish_partials(uint32_t epoch) {
   }
 }
 
-template <class S, bool kTimed>
-__device__ void Worker<S, kTimed>::combine(int layer, uint32_t epoch) {
+template <class S, Probe kProbe>
+__device__ void Worker<S, kProbe>::combine(int layer, uint32_t epoch) {
   if (warp >= S::kCombined / 8) return;
   const PartialWords partial =
       poll_partials<S>(p.words + S::kPartials + group * S::kGroupWords, rank, warp, lane, epoch, ring.patience, where(layer, combination));
@@ -85,8 +85,8 @@ __device__ void Worker<S, kTimed>::combine(int layer, uint32_t epoch) {
   mark(combination, computing);
 }
 
-template <class S, bool kTimed>
-__device__ void Worker<S, kTimed>::attention_phase(const Layer& l, int layer, uint32_t epoch) {
+template <class S, Probe kProbe>
+__device__ void Worker<S, kProbe>::attention_phase(const Layer& l, int layer, uint32_t epoch) {
   make_head(l, layer, epoch);
   meet_workers();
   attend(l);

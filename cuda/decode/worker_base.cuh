@@ -1,12 +1,13 @@
 // What the computing threads of the kernel for one row and of that for several have in common.
 #pragma once
 
+#include "cuda/decode/probe.cuh"
 #include "cuda/decode/shared.cuh"
 
 namespace bolide::decode {
 
-// kRows: 1 or kMaxRows. kTimed: adds the first warp's clocks by phase to p.clocks.
-template <class S, int kRows, bool kTimed>
+// kRows: 1 or kMaxRows. kProbe: see probe.cuh.
+template <class S, int kRows, Probe kProbe>
 struct WorkerBase {
   static constexpr int kStages = Shared<S, kRows>::kStages;
   const Parameters& p;
@@ -17,6 +18,7 @@ struct WorkerBase {
   uint32_t base_epoch = 0;
   int parity = 0;  // of sh.sums
   long long last = 0;
+  Delays delays;
 
   __device__ WorkerBase(const Parameters& parameters, SharedBase<S, kRows>& shared, const Ring<kStages>& r)
       : p(parameters),
@@ -26,14 +28,16 @@ struct WorkerBase {
         lane(threadIdx.x % 32),
         block(blockIdx.x),
         group(block / kGroupBlocks),
-        rank(block % kGroupBlocks) {}
+        rank(block % kGroupBlocks),
+        delays(kProbe == Probe::delays ? *p.epoch : 0, warp) {}
 
   // At the start of a layer: what the compiler knows of these ends here. Else it makes the addresses of all phases' words ahead of the
   // layers, and keeps in local memory what registers do not hold of them.
   __device__ void forget_places() { asm volatile("" : "+r"(warp), "+r"(lane)); }
 
   __device__ void mark(Phase phase, Part part) {
-    if (!kTimed || threadIdx.x != 0) return;
+    if (kProbe == Probe::delays) delays.sleep();
+    if (kProbe != Probe::clocks || threadIdx.x != 0) return;
     const long long now = clock64();
     sh.clocks[phase * kParts + part] += now - last;
     last = now;

@@ -6,8 +6,8 @@
 
 namespace bolide::decode {
 
-template <class S, bool kTimed>
-__device__ void Worker<S, kTimed>::head(VectorPart<S::kHidden>& x, uint32_t epoch) {
+template <class S, Probe kProbe>
+__device__ void Worker<S, kProbe>::head(VectorPart<S::kHidden>& x, uint32_t epoch) {
   constexpr int kTogether = 4;
   const RowSampling sampling(p, 0);
   const int octets = p.vocab / 8 / kBlocks + (block < p.vocab / 8 % kBlocks ? 1 : 0);
@@ -39,8 +39,8 @@ __device__ void Worker<S, kTimed>::head(VectorPart<S::kHidden>& x, uint32_t epoc
   if (block == 0) choose(sampling.plain, epoch);
 }
 
-template <class S, bool kTimed>
-__device__ void Worker<S, kTimed>::choose(bool plain, uint32_t epoch) {
+template <class S, Probe kProbe>
+__device__ void Worker<S, kProbe>::choose(bool plain, uint32_t epoch) {
   const BestLogit best = best_of_blocks(p.words + S::kBest, lane, epoch, ring.patience, where(p.layer_count, head_product));
   const bool drawn = plain && best.is_token();
   if (drawn) best.store(*p.out, lane);
