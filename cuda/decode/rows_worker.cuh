@@ -200,7 +200,7 @@ struct RowsWorker : WorkerBase<S, kMaxRows, kProbe> {
         __nanosleep(600);  // the others still combine: no polls in their way
       project<S::kQueries, true>(layer, S::kAttention, S::kHiddenPost, l.output_bias, l.post_norm, epoch, output_product);
       gate_up(l, layer, epoch);
-      project<S::kMlp, false>(layer, S::kMlpWords, S::kHiddenIn, l.down_bias, l.next_norm, epoch, down_product);
+      project<S::kMlp, true>(layer, S::kMlpWords, S::kHiddenIn, l.down_bias, l.next_norm, epoch, down_product);
     }
     const uint32_t epoch = base_epoch + p.layer_count;
     head(epoch);

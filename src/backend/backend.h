@@ -102,9 +102,9 @@ struct DecodeModel {
   ModelDims dims;
   std::optional<DType> weights;  // of all matrices; none where they differ
   DType kv = DType::f32;
-  int32_t chunk_tokens = 0;   // C
-  int32_t chunks = 0;         // of the cache
-  int64_t longest = 0;        // tokens of a sequence
+  int32_t chunk_tokens = 0;  // C
+  int32_t chunks = 0;        // of the cache
+  int64_t longest = 0;       // tokens of a sequence
 };
 // How it runs them where it has one kernel for a whole step.
 struct DecodeForm {
