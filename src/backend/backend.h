@@ -112,6 +112,8 @@ struct DecodeForm {
   std::string reason;            // why not more, or never: "takes at most 4 rows", "takes a bfloat16 KV cache"
 };
 
+constexpr int32_t kDefaultStepTokens = 512;  // the least of any backend's
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -120,6 +122,9 @@ class Backend {
   virtual DType activation_dtype() const = 0;
   // What auto means for --kv-cache-dtype here.
   virtual DType default_kv_dtype(DType weights) const = 0;
+  // Rows of a step that prompts are cut into where nothing else is asked for: enough to keep the device busy, few enough that sequences
+  // beside a long prompt get their next token soon.
+  virtual int32_t default_step_tokens() const { return kDefaultStepTokens; }
   // Throws Error naming what is not supported (dtype, head size, ...). Called once per model, before anything is prepared.
   virtual void require_support(const ModelDims& dims, DType weights, DType kv) const = 0;
 

@@ -95,7 +95,7 @@ void BatchOptions::add_to(Flags& flags) {
   flags.value("-c,--ctx-size,--max-model-len,--max-seq-len", d.ctx_size)->check(CLI::NonNegativeNumber);
   flags.value("--max-num-seqs,--parallel", d.max_num_seqs)->check(CLI::Range(0, 4096));
   flags.alias("-np", "--max-num-seqs");
-  flags.value("--max-num-batched-tokens", d.max_num_batched_tokens)->check(CLI::Range(1, 1 << 20));
+  flags.value("--max-num-batched-tokens", d.max_num_batched_tokens)->check(CLI::Range(0, 1 << 20));
   flags.value("--kv-cache-memory", d.kv_cache_memory);
   flags.value("--gpu-memory-utilization", d.gpu_memory_utilization);
   flags.value("--kv-cache-dtype", d.kv_cache_dtype);
@@ -124,7 +124,8 @@ EngineOptions BatchOptions::engine_options() const {
   constexpr int64_t kPrefixCacheTokens = 4096;
   EngineOptions options = defaults.engine_options();
   // Every running sequence takes a row of a step.
-  options.max_num_seqs = defaults.max_num_seqs > 0 ? defaults.max_num_seqs : std::min(kSequences, defaults.max_num_batched_tokens);
+  const int32_t rows = defaults.max_num_batched_tokens > 0 ? defaults.max_num_batched_tokens : kDefaultStepTokens;
+  options.max_num_seqs = defaults.max_num_seqs > 0 ? defaults.max_num_seqs : std::min(kSequences, rows);
   // A record must not depend on which other lines were under way when it was made.
   options.deterministic = true;
   // What lines have in common is used over and over; the rest would only fill memory.

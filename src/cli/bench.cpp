@@ -40,7 +40,7 @@ Device    --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N,...
           --cpu-products float32|bfloat16   bfloat16 rounds activations, for AVX-512 BF16
           --kv-cache-dtype auto|float32|float16|bfloat16|fp8   --kv-cache-memory SIZE (2G)
           --gpu-memory-utilization F      what may be taken of a GPU's memory (default 0.9)
-          --max-num-batched-tokens N      rows of a prefill step (default 512)
+          --max-num-batched-tokens N      rows of a prefill step (512; on a GPU 2,048)
           --read-bandwidth GB/S   of the device if known; default: measured around each test
 Output    -o, --output-format md|csv|json|jsonl
 Console   -q  -v  --log-level L  --log-file F  --color auto|always|never, --no-color  --no-progress
@@ -91,7 +91,7 @@ struct Options {
     flags.not_from_environment(flags.flag("--list-devices", device.list));
     device.add_products_to(flags);
     memory.add_to(flags);
-    flags.value("--max-num-batched-tokens", settings.max_num_batched_tokens)->check(CLI::Range(1, 1 << 20));
+    flags.value("--max-num-batched-tokens", settings.max_num_batched_tokens)->check(CLI::Range(0, 1 << 20));
     flags.value("--read-bandwidth", read_bandwidth)->check(CLI::PositiveNumber);
     flags.value("-o,--output-format", format)->check(CLI::IsMember({"md", "csv", "json", "jsonl"}));
     console.add_to(flags);
@@ -127,9 +127,9 @@ std::vector<BenchCase> cases_of(const Options& options) {
   constexpr int32_t kMostSequences = 4096;
   for (const int32_t batch : batches) {
     if (batch > kMostSequences) throw UsageError(fmt::format("--batch-size {} is more than {}", batch, kMostSequences));
-    if (batch > options.settings.max_num_batched_tokens) {
-      throw UsageError(fmt::format("--batch-size {} is more than --max-num-batched-tokens {}: every sequence takes a row of a step", batch,
-                                   options.settings.max_num_batched_tokens));
+    if (const int32_t rows = options.settings.max_num_batched_tokens; rows > 0 && batch > rows) {
+      throw UsageError(
+          fmt::format("--batch-size {} is more than --max-num-batched-tokens {}: every sequence takes a row of a step", batch, rows));
     }
   }
   return cases;
@@ -183,8 +183,10 @@ void run_cases(const Session& session, int32_t threads) {
   engine_options.max_num_batched_tokens = options.settings.max_num_batched_tokens;
   engine_options.max_logprob_rows = 0;
   engine_options.prefix_cache = false;  // repetitions must not find what an earlier one computed
+  // The fewer rows, the more room.
+  const int32_t rows = options.settings.max_num_batched_tokens > 0 ? options.settings.max_num_batched_tokens : kDefaultStepTokens;
   for (const BenchCase& test : session.cases) {
-    engine_options.ctx_size = std::max(engine_options.ctx_size, test.context(options.settings.max_num_batched_tokens));
+    engine_options.ctx_size = std::max(engine_options.ctx_size, test.context(std::max(rows, test.batch)));
     engine_options.max_num_seqs = std::max(engine_options.max_num_seqs, test.batch);
   }
 
@@ -192,8 +194,9 @@ void run_cases(const Session& session, int32_t threads) {
   progress.show("loading");
   const std::unique_ptr<Engine> engine = Engine::load(options.model.source(), engine_options);
   for (const std::string& note : engine->info().notes) spdlog::debug("{}", note);
-  BenchContext context{
-      options.model.name(), engine->info(), engine->config(), options.settings, 0, "", command_text("bench", session.arguments)};
+  BenchSettings settings = options.settings;
+  settings.max_num_batched_tokens = engine->info().max_num_batched_tokens;
+  BenchContext context{options.model.name(), engine->info(), engine->config(), settings, 0, "", command_text("bench", session.arguments)};
   if (engine->info().device.id == "cpu") context.threads = threads > 0 ? threads : default_threads().threads;
 
   // The bandwidth stands beside decode, which is bound by it; where nothing is decoded it is not measured.
@@ -205,7 +208,7 @@ void run_cases(const Session& session, int32_t threads) {
     return engine->backend().measure_read_bandwidth();
   };
   double before = read_bandwidth();
-  BenchRunner runner(*engine, options.settings, session.stop);
+  BenchRunner runner(*engine, settings, session.stop);
   for (const BenchCase& test : session.cases) {
     if (session.stop.requested() || session.out.failed()) return;
     if (options.delay > 0) {
@@ -215,7 +218,7 @@ void run_cases(const Session& session, int32_t threads) {
     }
     context.started = utc_now();
     const DeviceState state_before = engine->backend().state();
-    BenchResult result = run_case(runner, test, options.settings, progress);
+    BenchResult result = run_case(runner, test, settings, progress);
     result.before = state_before;
     result.after = engine->backend().state();  // at once: clocks fall when nothing runs
     const double after = read_bandwidth();

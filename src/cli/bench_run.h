@@ -63,7 +63,7 @@ struct BenchSettings {
   int32_t repetitions = 5;
   bool warmup = true;
   uint64_t seed = 0;
-  int32_t max_num_batched_tokens = 512;
+  int32_t max_num_batched_tokens = 0;  // 0 until the engine has chosen
 };
 
 // Token ids below `vocab`, by (seed, place, repetition): what benchmarks use as text.

@@ -30,7 +30,7 @@ Device    --device auto|cpu|cuda|cuda:N   --list-devices   -t, --threads N
           --cpu-products float32|bfloat16   bfloat16 rounds activations, for AVX-512 BF16
           --kv-cache-dtype auto|float32|float16|bfloat16|fp8   --kv-cache-memory SIZE (2G)
           --gpu-memory-utilization F      what may be taken of a GPU's memory (default 0.9)
-          --max-num-batched-tokens N      rows of a step
+          --max-num-batched-tokens N      rows of a step (512; on a GPU 2,048)
 Console   -q  -v  --log-level L  --log-file F  --color auto|always|never, --no-color  --no-progress
           --show-config  --list-flags  --version  -h, --help
           --config FILE           flags from JSON, {"temperature": 0.6}; those given here win
@@ -75,7 +75,7 @@ void ChatFlags::add_to(Flags& flags) {
   flags.alias("-ctv", "--kv-cache-dtype");
   flags.value("--kv-cache-memory", run.kv_cache_memory);
   flags.value("--gpu-memory-utilization", run.gpu_memory_utilization);
-  flags.value("--max-num-batched-tokens", run.max_num_batched_tokens)->check(CLI::Range(1, 1 << 20));
+  flags.value("--max-num-batched-tokens", run.max_num_batched_tokens)->check(CLI::Range(0, 1 << 20));
   run.console.add_to(flags);
   flags.add_config_file();
 }

@@ -109,7 +109,7 @@ void GenerateOptions::add_to(Flags& flags) {
   flags.alias("-ctv", "--kv-cache-dtype");
   flags.value("--kv-cache-memory", kv_cache_memory);
   flags.value("--gpu-memory-utilization", gpu_memory_utilization);
-  flags.value("--max-num-batched-tokens", max_num_batched_tokens)->check(CLI::Range(1, 1 << 20));
+  flags.value("--max-num-batched-tokens", max_num_batched_tokens)->check(CLI::Range(0, 1 << 20));
   flags.value("--max-num-seqs,--parallel", max_num_seqs)->check(CLI::Range(0, 4096));
   flags.alias("-np", "--max-num-seqs");
   console.add_to(flags);
@@ -149,7 +149,8 @@ EngineOptions GenerateOptions::engine_options() const {
   options.kv_dtype = parse_dtype_flag("--kv-cache-dtype", kv_cache_dtype);
   options.ctx_size = ctx_size;
   // Every running sequence takes a row of a step; more sequences than rows wait for their turn.
-  options.max_num_seqs = std::min(sequences, max_num_seqs > 0 ? max_num_seqs : max_num_batched_tokens);
+  const int32_t rows = max_num_batched_tokens > 0 ? max_num_batched_tokens : kDefaultStepTokens;
+  options.max_num_seqs = std::min(sequences, max_num_seqs > 0 ? max_num_seqs : rows);
   options.max_num_batched_tokens = max_num_batched_tokens;
   options.kv_cache_bytes = kv_cache_memory.empty() ? 0 : parse_bytes("--kv-cache-memory", kv_cache_memory);
   options.gpu_memory_utilization = gpu_memory_utilization;

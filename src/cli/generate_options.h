@@ -27,7 +27,7 @@ struct GenerateOptions {
   // Limits and memory.
   int32_t max_tokens = -1;  // -1 = until the model ends or the context is full
   int64_t ctx_size = 0;
-  int32_t sequences = 1, max_num_seqs = 0, max_num_batched_tokens = 512;
+  int32_t sequences = 1, max_num_seqs = 0, max_num_batched_tokens = 0;
   std::string dtype = "auto", kv_cache_dtype = "auto", kv_cache_memory;
   double gpu_memory_utilization = EngineOptions{}.gpu_memory_utilization;
 

@@ -24,7 +24,7 @@ Model     MODEL, -m, --model DIR|NAME    folder, or Org/Name[@REV] in the Huggin
                                   --random-dtype T, --random-seed N
 Plan      -c, --ctx-size N        tokens per sequence; default 0: the model's context
           --max-num-seqs N        sequences at once (default 1)
-          --max-num-batched-tokens N   rows of a step (default 512)
+          --max-num-batched-tokens N   rows of a step (512; on a GPU 2,048)
           --kv-cache-dtype auto|float32|float16|bfloat16|fp8
           --kv-cache-memory SIZE  (2G; default: what is needed)
           --gpu-memory-utilization F   what may be taken of a GPU's memory (default 0.9)
@@ -42,7 +42,7 @@ constexpr int kSchemaVersion = 1;
 struct Options : DescribeOptions {
   MemoryOptions memory;
   int64_t ctx_size = 0;
-  int32_t max_num_seqs = 1, max_num_batched_tokens = 512;
+  int32_t max_num_seqs = 1, max_num_batched_tokens = 0;
   EngineOptions engine_options() const;
 
   void add_to(Flags& flags) {
@@ -50,7 +50,7 @@ struct Options : DescribeOptions {
     flags.value("-c,--ctx-size,--max-model-len,--max-seq-len", ctx_size)->check(CLI::Range(int64_t{0}, int64_t{1} << 31));
     flags.value("--max-num-seqs,--parallel", max_num_seqs)->check(CLI::Range(1, 4096));
     flags.alias("-np", "--max-num-seqs");
-    flags.value("--max-num-batched-tokens", max_num_batched_tokens)->check(CLI::Range(1, 1 << 20));
+    flags.value("--max-num-batched-tokens", max_num_batched_tokens)->check(CLI::Range(0, 1 << 20));
     memory.add_to(flags);
   }
 };
@@ -62,7 +62,7 @@ EngineOptions Options::engine_options() const {
   engine.ctx_size = ctx_size;
   engine.max_num_seqs = max_num_seqs;
   // A step holds a row of every sequence.
-  engine.max_num_batched_tokens = std::max(max_num_batched_tokens, max_num_seqs);
+  if (max_num_batched_tokens > 0) engine.max_num_batched_tokens = std::max(max_num_batched_tokens, max_num_seqs);
   engine.max_logprob_rows = 0;
   return engine;
 }

@@ -129,9 +129,10 @@ double decode_bytes(const ModelConfig& config, int64_t weights_bytes, DType weig
 
 bool MemoryPlan::fits() const { return total() + static_cast<int64_t>(kMemoryReserve) <= limit_bytes; }
 
-MemoryPlan memory_plan(const ModelFacts& facts, const EngineOptions& options) {
-  validate_options(options);
-  const ChosenBackend chosen = choose_backend(options.device);
+MemoryPlan memory_plan(const ModelFacts& facts, const EngineOptions& asked) {
+  validate_options(asked);
+  const ChosenBackend chosen = choose_backend(asked.device);
+  const EngineOptions options = with_step_tokens(asked, *chosen.backend);
   MemoryPlan plan;
   plan.device = chosen.backend->info();
   plan.device_reason = chosen.reason;

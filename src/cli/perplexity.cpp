@@ -32,7 +32,7 @@ Device    --device auto|cpu|cuda|cuda:N   --list-devices   -t, --threads N
           --cpu-products float32|bfloat16   bfloat16 rounds activations, for AVX-512 BF16
           --kv-cache-dtype auto|float32|float16|bfloat16|fp8   --kv-cache-memory SIZE (2G)
           --gpu-memory-utilization F      what may be taken of a GPU's memory (default 0.9)
-          --max-num-batched-tokens N      rows of a step (default 512)
+          --max-num-batched-tokens N      rows of a step (512; on a GPU 2,048)
 Output    --output-format text|json
 Console   -q  -v  --log-level L  --log-file F  --color auto|always|never, --no-color  --no-progress
           --show-config  --list-flags  --version  -h, --help
@@ -58,7 +58,7 @@ struct Options {
   std::string file, format = "text";
   bool add_special = true;
   int64_t ctx_size = 0, stride = 512;
-  int32_t max_num_batched_tokens = 512;
+  int32_t max_num_batched_tokens = 0;
 
   void add_to(Flags& flags) {
     model.add_folder_to(flags);
@@ -70,7 +70,7 @@ struct Options {
     device.add_to(flags);
     device.add_products_to(flags);
     memory.add_to(flags);
-    flags.value("--max-num-batched-tokens", max_num_batched_tokens)->check(CLI::Range(1, 1 << 20));
+    flags.value("--max-num-batched-tokens", max_num_batched_tokens)->check(CLI::Range(0, 1 << 20));
     console.add_to(flags);
   }
 
@@ -79,7 +79,7 @@ struct Options {
     out.device = device.backend_request();
     out.ctx_size = ctx_size;
     out.max_num_batched_tokens = max_num_batched_tokens;
-    out.max_logprob_rows = std::min(kLogitRows, max_num_batched_tokens);
+    out.max_logprob_rows = max_num_batched_tokens > 0 ? std::min(kLogitRows, max_num_batched_tokens) : kLogitRows;
     out.prefix_cache = false;  // windows begin at different places: they share nothing
     memory.apply(out);
     return out;

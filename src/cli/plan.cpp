@@ -28,7 +28,7 @@ Plan      -c, --ctx-size N,...        contexts (default: the model's, and halves
           --max-num-seqs N,...        sequences at once (default 1,4,16,64)
           --kv-cache-dtype T,...      auto, float32, float16, bfloat16, fp8 (float32,bfloat16)
           --kv-cache-memory SIZE      no more than this for the KV cache (2G; default: what is free)
-          --max-num-batched-tokens N  rows of a step (default 512)
+          --max-num-batched-tokens N  rows of a step (512; on a GPU 2,048)
           --gpu-memory-utilization F  of a GPU's memory, what may be taken (default 0.9)
           --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N
 Output    --output-format text|json
@@ -46,7 +46,7 @@ constexpr int kContexts = 6;
 
 struct Options : DescribeOptions {
   std::string contexts, sequences = "1,4,16,64", dtypes = "float32,bfloat16", kv_cache_memory;
-  int32_t max_num_batched_tokens = 512;
+  int32_t max_num_batched_tokens = 0;
   double gpu_memory_utilization = EngineOptions{}.gpu_memory_utilization;
 
   void add_to(Flags& flags) {
@@ -58,7 +58,7 @@ struct Options : DescribeOptions {
     flags.alias("-ctk", "--kv-cache-dtype");
     flags.alias("-ctv", "--kv-cache-dtype");
     flags.value("--kv-cache-memory", kv_cache_memory);
-    flags.value("--max-num-batched-tokens", max_num_batched_tokens)->check(CLI::Range(1, 1 << 16));
+    flags.value("--max-num-batched-tokens", max_num_batched_tokens)->check(CLI::Range(0, 1 << 16));
     flags.value("--gpu-memory-utilization", gpu_memory_utilization);
   }
 };
@@ -88,6 +88,7 @@ class Planner {
     engine_.kv_cache_bytes = options.kv_cache_memory.empty() ? 0 : parse_bytes("--kv-cache-memory", options.kv_cache_memory);
     engine_.max_logprob_rows = 0;
     validate_options(engine_);
+    engine_ = with_step_tokens(engine_, *chosen_.backend);
   }
 
   DType default_kv_dtype() const { return chosen_.backend->default_kv_dtype(facts_.weights_dtype); }

@@ -23,7 +23,8 @@ struct EngineOptions {
   std::optional<DType> kv_dtype;       // none = the backend's default
   int64_t ctx_size = 0;                // tokens per sequence; 0 = the model's context, cut to what fits (and said so in `notes`)
   int32_t max_num_seqs = 1;            // sequences in flight; more wait
-  int32_t max_num_batched_tokens = 512;  // T of a step: prefill is cut into chunks of at most this
+  // T of a step: prefill is cut into chunks of at most this. 0 = what suits the device, at least max_num_seqs.
+  int32_t max_num_batched_tokens = 0;
   int32_t chunk_tokens = 64;           // C
   int64_t kv_cache_bytes = 0;          // 0 = ctx_size * max_num_seqs, bounded by free memory
   // Of a GPU's total memory, what weights, workspace and KV cache may take together; the CPU's bound is what is free.
@@ -116,6 +117,7 @@ struct EngineInfo {
   double load_seconds;
   LoadTimes load;
   std::vector<std::string> notes;   // lines for the log: what was assumed, cut or ignored
+  int32_t max_num_batched_tokens;   // rows of a step
   bool asynchronous;                // the device works on its own while the host prepares the next step
 };
 

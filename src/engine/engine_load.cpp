@@ -101,7 +101,7 @@ void describe(LoadedModel& loaded, const StepCapacity& capacity) {
 
 void validate_options(const EngineOptions& options) {
   require_range("--max-num-seqs", options.max_num_seqs, 1, kMaxSequences);
-  require_range("--max-num-batched-tokens", options.max_num_batched_tokens, 1, kMaxStepTokens);
+  require_range("--max-num-batched-tokens", options.max_num_batched_tokens, 0, kMaxStepTokens);
   require_range("the size of a KV chunk in tokens,", options.chunk_tokens, 1, kMaxChunkTokens);
   require_range("the number of prompt log-probability rows a step,", options.max_logprob_rows, 0, kMaxStepTokens);
   if (options.prefix_cache_tokens < 0) throw UsageError("the number of tokens that the prefix cache keeps is below 0");
@@ -110,7 +110,7 @@ void validate_options(const EngineOptions& options) {
     throw UsageError(fmt::format("--gpu-memory-utilization {:g} is outside its range: above 0, at most 1", options.gpu_memory_utilization));
   }
   if (options.kv_cache_bytes < 0) throw UsageError(fmt::format("--kv-cache-memory {} is below 0", options.kv_cache_bytes));
-  if (options.max_num_batched_tokens < options.max_num_seqs) {
+  if (options.max_num_batched_tokens > 0 && options.max_num_batched_tokens < options.max_num_seqs) {
     throw UsageError(
         fmt::format("--max-num-batched-tokens {} is less than --max-num-seqs {}: every sequence takes a row of a step. Raise "
                     "the first or lower the second",
@@ -118,7 +118,13 @@ void validate_options(const EngineOptions& options) {
   }
 }
 
-LoadedModel load_engine(const ModelSource& source, const EngineOptions& options, ChosenBackend given) {
+EngineOptions with_step_tokens(EngineOptions options, const Backend& backend) {
+  int32_t& tokens = options.max_num_batched_tokens;
+  if (tokens == 0) tokens = std::max(backend.default_step_tokens(), options.max_num_seqs);
+  return options;
+}
+
+LoadedModel load_engine(const ModelSource& source, const EngineOptions& asked, ChosenBackend given) {
   using Clock = std::chrono::steady_clock;
   const auto begin = Clock::now();
   auto mark = begin;
@@ -126,15 +132,16 @@ LoadedModel load_engine(const ModelSource& source, const EngineOptions& options,
     const auto now = Clock::now();
     return std::chrono::duration<double>(now - std::exchange(mark, now)).count();
   };
-  validate_options(options);
+  validate_options(asked);
   // A tokenizer file of some megabytes takes as long to read as a device to start: both at once.
   std::future<std::unique_ptr<Tokenizer>> tokenizer;
   const bool checkpoint = source.random_shape.empty();
   if (checkpoint) tokenizer = std::async(std::launch::async, [&source] { return load_tokenizer(source.folder); });
   // The device is asked before the model is opened, so that its free memory does not yet lack weights drawn at random.
-  if (!given.backend) given = choose_backend(options.device);
+  if (!given.backend) given = choose_backend(asked.device);
   LoadedModel loaded{std::move(given), {}, nullptr, {}, {}, {}, {}, {}, nullptr};
   Backend& backend = *loaded.device.backend;
+  const EngineOptions options = with_step_tokens(asked, backend);
   const DeviceInfo device = backend.info();
   loaded.info.load.device = lap();
   if (!checkpoint) require_room(source, options, backend, device);
@@ -164,6 +171,7 @@ LoadedModel load_engine(const ModelSource& source, const EngineOptions& options,
   info.load.tokenizer = lap();
   info.device = device;
   info.ctx_size = plan.ctx_size;
+  info.max_num_batched_tokens = options.max_num_batched_tokens;
   info.asynchronous = loaded.executor->asynchronous();
   loaded.run_ahead = options.run_ahead.value_or(info.asynchronous);
   info.memory_limit = needs.request.limit_bytes;

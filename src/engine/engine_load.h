@@ -27,6 +27,8 @@ struct LoadedModel {
 
 // Throws UsageError for options outside their range.
 void validate_options(const EngineOptions& options);
+// With the rows of a step that loading on this backend would take.
+EngineOptions with_step_tokens(EngineOptions options, const Backend& backend);
 
 // `device`: the backend to use; without one, what options.device asks for. Throws UsageError for options outside their range, ModelError,
 // MemoryError.

@@ -74,6 +74,12 @@ class Interrupted(TimedCase):
             self.assertLess(time.monotonic(), end)
             time.sleep(0.002)
 
+    def wait_for_load(self, process):
+        for line in process.stderr:
+            if line.startswith(b"KV cache"):
+                return
+        self.fail("ended before the model was loaded")
+
     def finished(self, *flags, code=3, lines=None):
         done = self.call(*self.command(lines or self.lines, *SAMPLED, *flags))
         self.assertEqual(done.returncode, code, done.stderr.decode())
@@ -195,6 +201,7 @@ class Interrupted(TimedCase):
         for number, code, flags, done in ((signal.SIGINT, 130, (), 20), (signal.SIGTERM, 143, ("--resume",), 20),
                                           (signal.SIGINT, 130, ("--resume", "--unordered"), 24)):
             process = self.start(self.command(lines, "--temperature", "0", *flags, model=endless))
+            self.wait_for_load(process)  # with --resume there is output before
             self.wait_for_output(process, self.size() if done == 24 else 0)
             time.sleep(0.3)
             begin = time.monotonic()

@@ -71,7 +71,8 @@ class Bench(CliCase):
             self.assertAlmostEqual(18 / ns * 1e9 / rate, 1, delta=0.05)
         self.fails(5, "bench", "-m", self.model, "-b", "3", "-p", "0", "-n", "300", "-d", "40", "--kv-cache-memory", str(600 * 512),
                    says="does not hold 3 sequences of 340 tokens")
-        self.fails(2, "bench", "-m", self.model, "-b", "513", says="--batch-size 513 is more than --max-num-batched-tokens 512")
+        self.fails(2, "bench", "-m", self.model, "-b", "513", "--max-num-batched-tokens", "512",
+                   says="--batch-size 513 is more than --max-num-batched-tokens 512")
 
     def test_prompt_and_generation_together(self):
         rows = json.loads(self.bench("-p", "0", "-n", "0", "-pg", "20,5", "--n-prompt-gen", "8,1", "-r", "2", "-o", "json").stdout)

@@ -140,7 +140,7 @@ class Sampling(CliCase):
         for flag, value in (("--temperature", "-1"), ("--temperature", "nan"), ("--top-p", "1.5"), ("--top-k", "x"), ("--seed", "1.5"),
                             ("--logit-bias", "5"), ("--logit-bias", "5:nan"), ("--n", "0"), ("--logprobs", "21"), ("-n", "-2"),
                             ("--kv-cache-dtype", "int3"), ("--kv-cache-memory", "2X"), ("--stop-token-id", "999999"), ("-n", "99999999999"),
-                            ("--dtype", "float16"), ("--dtype", "int8"), ("--max-num-batched-tokens", "0")):
+                            ("--dtype", "float16"), ("--dtype", "int8"), ("--max-num-batched-tokens", "-1")):
             self.fails(2, "generate", "-m", self.model, "-p", "a", "--output-format", "json", flag, value, says=flag if flag[1] == "-" else ())
 
 

@@ -4,6 +4,7 @@
 
 #include "catch.h"
 #include "core/human.h"
+#include "engine/engine_load.h"
 #include "engine/kv_plan.h"
 #include "engine_fixture.h"
 #include "exec/error_text.h"
@@ -110,7 +111,7 @@ TEST_CASE("engine options outside their range are usage errors") {
     CHECK(code == ExitCode::usage);
   };
   refused([](EngineOptions& o) { o.max_num_seqs = 0; }, "--max-num-seqs 0");
-  refused([](EngineOptions& o) { o.max_num_batched_tokens = 0; }, "--max-num-batched-tokens 0");
+  refused([](EngineOptions& o) { o.max_num_batched_tokens = -1; }, "--max-num-batched-tokens -1");
   refused([](EngineOptions& o) { o.ctx_size = -1; }, "--ctx-size -1");
   refused([](EngineOptions& o) { o.kv_cache_bytes = -1; }, "--kv-cache-memory -1");
   refused([](EngineOptions& o) { o.chunk_tokens = 0; }, "KV chunk");
@@ -118,6 +119,20 @@ TEST_CASE("engine options outside their range are usage errors") {
     refused([bad](EngineOptions& o) { o.gpu_memory_utilization = bad; }, "--gpu-memory-utilization");
   refused([](EngineOptions& o) { o.max_logprob_rows = -1; }, "log-probability rows");
   refused([](EngineOptions& o) { o.max_num_seqs = 65; }, "--max-num-batched-tokens 64 is less than --max-num-seqs 65");
+}
+
+TEST_CASE("a step has the rows asked for, else as many as suit the device and one for each sequence") {
+  const ChosenBackend cpu = choose_backend({"cpu", 1, false});
+  EngineOptions options;
+  CHECK(with_step_tokens(options, *cpu.backend).max_num_batched_tokens == 512);
+  options.max_num_seqs = 600;
+  CHECK(with_step_tokens(options, *cpu.backend).max_num_batched_tokens == 600);
+  options.max_num_batched_tokens = 700;
+  CHECK(with_step_tokens(options, *cpu.backend).max_num_batched_tokens == 700);
+  EngineOptions small = small_options();
+  CHECK(text_engine(small)->info().max_num_batched_tokens == 64);
+  small.max_num_batched_tokens = 0;
+  CHECK(text_engine(small)->info().max_num_batched_tokens == 512);
 }
 
 TEST_CASE("what the engine decided is in its info") {
