@@ -102,12 +102,6 @@ __device__ inline void multiply(float (&d)[64], uint64_t a, uint64_t b) {
                : "l"(a), "l"(b), "n"(kAdd));
 }
 template <bool kAdd>
-__device__ inline void multiply(float (&d)[96], uint64_t a, uint64_t b) {
-  asm volatile(BOLIDE_PRODUCT("%98", "m64n192k16", BOLIDE_NAMES_0_95, "%96, %97", "0, 0")
-               : BOLIDE_SUMS32(0), BOLIDE_SUMS32(32), BOLIDE_SUMS32(64)
-               : "l"(a), "l"(b), "n"(kAdd));
-}
-template <bool kAdd>
 __device__ inline void multiply(float (&d)[128], uint64_t a, uint64_t b) {
   asm volatile(BOLIDE_PRODUCT("%130", "m64n256k16", BOLIDE_NAMES_0_127, "%128, %129", "0, 0")
                : BOLIDE_SUMS32(0), BOLIDE_SUMS32(32), BOLIDE_SUMS32(64), BOLIDE_SUMS32(96)

@@ -113,6 +113,8 @@ struct DecodeForm {
 };
 
 constexpr int32_t kDefaultStepTokens = 512;  // the least of any backend's
+// Rows that a step has at least where `asked` are asked for, 0 being what suits the device, whichever it will be.
+constexpr int32_t least_step_tokens(int32_t asked) { return asked > 0 ? asked : kDefaultStepTokens; }
 
 class Backend {
  public:

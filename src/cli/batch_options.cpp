@@ -124,7 +124,7 @@ EngineOptions BatchOptions::engine_options() const {
   constexpr int64_t kPrefixCacheTokens = 4096;
   EngineOptions options = defaults.engine_options();
   // Every running sequence takes a row of a step.
-  const int32_t rows = defaults.max_num_batched_tokens > 0 ? defaults.max_num_batched_tokens : kDefaultStepTokens;
+  const int32_t rows = least_step_tokens(defaults.max_num_batched_tokens);
   options.max_num_seqs = defaults.max_num_seqs > 0 ? defaults.max_num_seqs : std::min(kSequences, rows);
   // A record must not depend on which other lines were under way when it was made.
   options.deterministic = true;

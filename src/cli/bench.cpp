@@ -184,7 +184,7 @@ void run_cases(const Session& session, int32_t threads) {
   engine_options.max_logprob_rows = 0;
   engine_options.prefix_cache = false;  // repetitions must not find what an earlier one computed
   // The fewer rows, the more room.
-  const int32_t rows = options.settings.max_num_batched_tokens > 0 ? options.settings.max_num_batched_tokens : kDefaultStepTokens;
+  const int32_t rows = least_step_tokens(options.settings.max_num_batched_tokens);
   for (const BenchCase& test : session.cases) {
     engine_options.ctx_size = std::max(engine_options.ctx_size, test.context(std::max(rows, test.batch)));
     engine_options.max_num_seqs = std::max(engine_options.max_num_seqs, test.batch);

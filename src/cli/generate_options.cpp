@@ -149,8 +149,7 @@ EngineOptions GenerateOptions::engine_options() const {
   options.kv_dtype = parse_dtype_flag("--kv-cache-dtype", kv_cache_dtype);
   options.ctx_size = ctx_size;
   // Every running sequence takes a row of a step; more sequences than rows wait for their turn.
-  const int32_t rows = max_num_batched_tokens > 0 ? max_num_batched_tokens : kDefaultStepTokens;
-  options.max_num_seqs = std::min(sequences, max_num_seqs > 0 ? max_num_seqs : rows);
+  options.max_num_seqs = std::min(sequences, max_num_seqs > 0 ? max_num_seqs : least_step_tokens(max_num_batched_tokens));
   options.max_num_batched_tokens = max_num_batched_tokens;
   options.kv_cache_bytes = kv_cache_memory.empty() ? 0 : parse_bytes("--kv-cache-memory", kv_cache_memory);
   options.gpu_memory_utilization = gpu_memory_utilization;

@@ -79,7 +79,7 @@ struct Options {
     out.device = device.backend_request();
     out.ctx_size = ctx_size;
     out.max_num_batched_tokens = max_num_batched_tokens;
-    out.max_logprob_rows = max_num_batched_tokens > 0 ? std::min(kLogitRows, max_num_batched_tokens) : kLogitRows;
+    out.max_logprob_rows = std::min(kLogitRows, least_step_tokens(max_num_batched_tokens));
     out.prefix_cache = false;  // windows begin at different places: they share nothing
     memory.apply(out);
     return out;

@@ -200,9 +200,10 @@ class Interrupted(TimedCase):
         lines = [{"prompt": "a", "max_tokens": 2}] * 20 + [{"prompt": "a", "max_tokens": 100000, "ignore_eos": True}] * 3 + [{"prompt": "a"}] * 4
         for number, code, flags, done in ((signal.SIGINT, 130, (), 20), (signal.SIGTERM, 143, ("--resume",), 20),
                                           (signal.SIGINT, 130, ("--resume", "--unordered"), 24)):
+            before = self.size()
             process = self.start(self.command(lines, "--temperature", "0", *flags, model=endless))
             self.wait_for_load(process)  # with --resume there is output before
-            self.wait_for_output(process, self.size() if done == 24 else 0)
+            self.wait_for_output(process, before if done == 24 else 0)
             time.sleep(0.3)
             begin = time.monotonic()
             process.send_signal(number)
