@@ -6,10 +6,10 @@
 // Preconditions: Dh even, at most 256; H a multiple of Hkv; K and V of every visible position are in the cache.
 //
 // Kernels, each taking the rows it suits: kernels/attention_decode.cu splits one row's KV length over blocks and is bound by reading
-// K and V once per head group; kernels/attention_wgmma.cu (bfloat16, Hopper's tensor cores), kernels/attention_mma.cu (bfloat16, any
-// tensor cores) and kernels/attention_prefill.cu (anything, float32) reuse a tile of K and V for a tile of rows. Steps of few rows launch
-// the first alone; longer ones launch it, or kernels/attention_many.cu (Hopper, bfloat16 activations), for the sequences with a single row
-// and one of the others for the rest.
+// K and V once per head group; kernels/attention_wgmma.cu (bfloat16, Hopper's tensor cores; e4m3 K and V that kernels/attention_widen.cu
+// has widened), kernels/attention_mma.cu (bfloat16, any tensor cores) and kernels/attention_prefill.cu (anything, float32) reuse a tile of
+// K and V for a tile of rows. Steps of few rows launch the first alone; longer ones launch it, or kernels/attention_many.cu (Hopper,
+// bfloat16 activations), for the sequences with a single row and one of the others for the rest.
 #include <algorithm>
 
 #include "cuda/attention.h"
@@ -92,6 +92,15 @@ void attend_rows(CudaContext& context, const AttentionParameters& p, int32_t row
 // Sequences with at least two rows.
 void attend_tiles(CudaContext& context, const AttentionParameters& p, const CudaSite& site) {
   if (attention_wgmma_fits(context, p)) return attention_wgmma(context, p, site);
+  const AttentionParameters wide = attention_widened(context, p);
+  if (wide.wide_chunks > 0 && attention_wgmma_fits(context, wide)) {
+    attention_widen(context, p, wide, site);
+    attention_wgmma(context, wide, site);
+    AttentionParameters narrow = p;
+    narrow.wide_chunks = wide.wide_chunks;
+    const bool always = wide.wide_chunks == context.capacity.chunk_ids;  // there is room for any step
+    return always ? void() : attention_mma(context, narrow, site);
+  }
   attention_mma_fits(p) ? attention_mma(context, p, site) : attention_prefill(context, p, site);
 }
 

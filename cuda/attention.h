@@ -15,6 +15,9 @@ struct AttentionParameters {
   float scale_log2;  // scale * log2(e): scores are kept in the log2 domain
   int32_t window, layer, heads, kv_heads, head_dim;
   int32_t chunk_shift;  // log2(C), or -1 where C is no power of two
+  // Chunks that widened contexts have room for (kernels/attention_widen.cu). 0: K and V are read as the cache holds them. Otherwise
+  // attention_wgmma, whose kv and chunk_ids are the widened ones, takes steps whose contexts fit there, and attention_mma the others.
+  int32_t wide_chunks;
 };
 
 #if defined(__CUDACC__)
@@ -49,35 +52,67 @@ __device__ int count_tiles(const StepInputs& in) {
   return tiles;
 }
 
-// Tiles of kRows rows are dealt to the sequences with at least two rows, in order. Called by whole warps; every lane gets the result.
-template <int kRows>
-__device__ Tile find_tile(const StepInputs& in, int index) {
+// Of things that sequences have, in order: the sequence that has number `index`, and its number there. sequence -1: there is none.
+struct Dealt {
+  int sequence, index;
+};
+// count(s) of them are sequence s's; lane s % 32 asks last for the sequence that is found. Called by whole warps; every lane gets the
+// result.
+template <class Count>
+__device__ Dealt find_dealt(const StepInputs& in, int index, const Count& count) {
   const int lane = threadIdx.x & 31, sequences = in.counts->sequences;
   for (int base = 0; base < sequences; base += 32) {
-    const int s = base + lane;
-    int rows = 0, first = 0;
-    if (s < sequences) {
-      first = in.query_offsets[s];
-      rows = in.query_offsets[s + 1] - first;
-    }
-    const int tiles = rows > 1 ? (rows + kRows - 1) / kRows : 0;
-    int before = tiles;
+    const int s = base + lane, own = s < sequences ? count(s) : 0;
+    int before = own;
 #pragma unroll
     for (int offset = 1; offset < 32; offset <<= 1) {
       const int left = __shfl_up_sync(0xffffffffu, before, offset);
       if (lane >= offset) before += left;
     }
-    before -= tiles;  // exclusive prefix
-    const unsigned owner = __ballot_sync(0xffffffffu, index >= before && index < before + tiles);
+    before -= own;  // exclusive prefix
+    const unsigned owner = __ballot_sync(0xffffffffu, index >= before && index < before + own);
     if (owner) {
       const int source = __ffs(owner) - 1;
-      const int skipped = (index - __shfl_sync(0xffffffffu, before, source)) * kRows;
-      return {base + source, __shfl_sync(0xffffffffu, first, source) + skipped,
-              min(kRows, __shfl_sync(0xffffffffu, rows, source) - skipped)};
+      return {base + source, index - __shfl_sync(0xffffffffu, before, source)};
     }
-    index -= __shfl_sync(0xffffffffu, before + tiles, 31);
+    index -= __shfl_sync(0xffffffffu, before + own, 31);
   }
-  return {0, 0, 0};
+  return {-1, 0};
+}
+
+// Tiles of kRows rows are dealt to the sequences with at least two rows, in order. Called by whole warps; every lane gets the result.
+template <int kRows>
+__device__ Tile find_tile(const StepInputs& in, int index) {
+  int rows = 0, first = 0;
+  const Dealt tile = find_dealt(in, index, [&](int s) {
+    first = in.query_offsets[s];
+    rows = in.query_offsets[s + 1] - first;
+    return rows > 1 ? (rows + kRows - 1) / kRows : 0;
+  });
+  if (tile.sequence < 0) return {0, 0, 0};
+  const int source = tile.sequence & 31, skipped = tile.index * kRows;
+  return {tile.sequence, __shfl_sync(0xffffffffu, first, source) + skipped, min(kRows, __shfl_sync(0xffffffffu, rows, source) - skipped)};
+}
+
+// Chunks of sequence s that kernels of many rows read, from the first on; none where it brings less than two rows. They read whole tiles
+// of at most kMostTileKeys keys, the first of which may begin before what is visible.
+constexpr int kMostTileKeys = 128;
+struct Context {
+  int first_chunk, chunks, length;
+};
+__device__ inline Context context_of(const AttentionParameters& p, int s) {
+  const int rows = p.in.query_offsets[s + 1] - p.in.query_offsets[s], length = p.in.kv_lengths[s];
+  if (rows < 2) return {0, 0, length};
+  const int first = first_visible(p, length - rows) / kMostTileKeys * kMostTileKeys / p.kv.chunk_tokens;
+  return {first, (length + p.kv.chunk_tokens - 1) / p.kv.chunk_tokens - first, length};
+}
+// Of the whole step. Called by whole warps; every lane gets the result.
+__device__ inline int count_context_chunks(const AttentionParameters& p) {
+  int chunks = 0;
+  for (int s = threadIdx.x & 31; s < p.in.counts->sequences; s += 32) chunks += context_of(p, s).chunks;
+#pragma unroll
+  for (int offset = 16; offset > 0; offset >>= 1) chunks += __shfl_xor_sync(0xffffffffu, chunks, offset);
+  return chunks;
 }
 #endif
 
@@ -118,6 +153,11 @@ void attention_mma(CudaContext& context, const AttentionParameters& p, const Cud
 // The same on Hopper's warpgroup tensor cores, where device, build, dtypes, head size and chunk size suit.
 bool attention_wgmma_fits(const CudaContext& context, const AttentionParameters& p);
 void attention_wgmma(CudaContext& context, const AttentionParameters& p, const CudaSite& site);
+
+// e4m3 contexts as bfloat16, for attention_wgmma. attention_widened: p as that kernel is to read them, from CudaScratch::wide; its
+// wide_chunks is 0 where nothing is to be widened or there is no room. attention_widen: writes them there, p as the cache holds them.
+AttentionParameters attention_widened(const CudaContext& context, const AttentionParameters& p);
+void attention_widen(CudaContext& context, const AttentionParameters& p, const AttentionParameters& wide, const CudaSite& site);
 
 // One way to cut that kernel's work, for measuring them beside each other.
 struct AttentionVariant {

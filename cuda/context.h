@@ -86,6 +86,8 @@ struct CudaScratch {
   size_t attention_bytes = 0;
   int32_t* arrivals = nullptr;  // zero between launches; the last are attention_counters()
   size_t arrivals_bytes = 0;
+  void* wide = nullptr;  // e4m3 contexts as bfloat16, see kernels/attention_widen.cu
+  size_t wide_bytes = 0;
   float* sampling = nullptr;  // [R, V] logits after penalties, bias and masks
   size_t sampling_bytes = 0;
 };
@@ -128,5 +130,7 @@ struct AttentionScratch {
   size_t partial_bytes, arrival_bytes;
 };
 AttentionScratch attention_scratch(int multiprocessors, int32_t rows, int32_t heads, int32_t kv_heads, int32_t head_dim);
+// Bytes of CudaScratch::wide, 0 where no contexts are widened (kernels/attention_widen.cu).
+size_t attention_wide_scratch(const CudaContext& context, const StepCapacity& capacity, DType kv, int32_t kv_heads, int32_t head_dim);
 
 }  // namespace bolide

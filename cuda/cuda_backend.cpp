@@ -118,7 +118,7 @@ class CudaBackend final : public Backend {
   cudaEvent_t ahead_ = nullptr;  // the last upload_ahead
   bool ahead_pending_ = false;   // and whether a step has waited for it
   Uploader uploader_;
-  std::unique_ptr<CudaBuffer> operand_, row_scale_, product_, widened_, attention_, arrivals_, sampling_;
+  std::unique_ptr<CudaBuffer> operand_, row_scale_, product_, widened_, wide_, attention_, arrivals_, sampling_;
   size_t row_scale_bytes_ = 0;
   DecodeSteps decode_;
   StepGraphs graphs_;
@@ -312,12 +312,13 @@ void CudaBackend::reserve(const StepCapacity& capacity, const ModelDims& dims) {
   c.logit_biases = std::max(c.logit_biases, capacity.logit_biases);
   context_.capacity = capacity;
 
-  const ScratchSizes sizes = scratch_sizes(c, dims, context_.multiprocessors);
+  const ScratchSizes sizes = scratch_sizes(c, dims, context_);
   CudaScratch& s = context_.scratch;
   grow(s.operand, s.operand_bytes, operand_, sizes.operand);
   grow(s.row_scale, row_scale_bytes_, row_scale_, sizes.row_scale);
   grow(s.product, s.product_bytes, product_, sizes.product);
   grow(s.widened, s.widened_bytes, widened_, sizes.widened);
+  grow(s.wide, s.wide_bytes, wide_, sizes.wide);
   grow(s.attention, s.attention_bytes, attention_, sizes.attention.partial_bytes);
   grow(s.arrivals, s.arrivals_bytes, arrivals_, sizes.attention.arrival_bytes);
   check_cuda(cudaMemsetAsync(s.arrivals, 0, s.arrivals_bytes, context_.stream), "memset", {"reserve"});
@@ -326,7 +327,7 @@ void CudaBackend::reserve(const StepCapacity& capacity, const ModelDims& dims) {
 }
 
 size_t CudaBackend::scratch_bytes(const StepCapacity& capacity, const ModelDims& dims) const {
-  return scratch_sizes(capacity, dims, context_.multiprocessors).total() + DecodeSteps::memory_bytes();
+  return scratch_sizes(capacity, dims, context_).total() + DecodeSteps::memory_bytes();
 }
 
 std::vector<OpTime> CudaBackend::time_ops(const Step& step, int32_t repetitions) {

@@ -8,10 +8,11 @@ namespace bolide {
 
 // Bytes, as CudaScratch names them.
 struct ScratchSizes {
-  size_t operand, row_scale, product, widened, sampling;
+  size_t operand, row_scale, product, widened, wide, sampling;
   AttentionScratch attention;
   size_t total() const;
 };
-ScratchSizes scratch_sizes(const StepCapacity& capacity, const ModelDims& dims, int multiprocessors);
+// On the context's device, with its activations.
+ScratchSizes scratch_sizes(const StepCapacity& capacity, const ModelDims& dims, const CudaContext& context);
 
 }  // namespace bolide

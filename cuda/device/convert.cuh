@@ -41,6 +41,16 @@ __device__ inline uint32_t pack_bf16(float low, float high) {
   return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
+// 8 e4m3 elements as bfloat16, exactly.
+__device__ inline uint4 widen_f8_to_bf16(uint2 narrow) {
+  const auto pair = [](uint32_t word, int half) {
+    const __half2_raw both = __nv_cvt_fp8x2_to_halfraw2(static_cast<__nv_fp8x2_storage_t>(word >> (half * 16)), __NV_E4M3);
+    const float2 wide = __half22float2(__half2(both));
+    return pack_bf16(wide.x, wide.y);
+  };
+  return make_uint4(pair(narrow.x, 0), pair(narrow.x, 1), pair(narrow.y, 0), pair(narrow.y, 1));
+}
+
 // N consecutive elements as they lie in memory, in as few loads as their alignment (N * sizeof(T)) permits.
 template <class T, int N>
 struct alignas(sizeof(T) * N > 16 ? 16 : sizeof(T) * N) Pack {

@@ -78,16 +78,7 @@ __device__ void copy_queries(const AttentionParameters& p, const Tile& tile, int
 
 // 8 elements widened, or zeros.
 __device__ inline void copy_piece(void* to, const __nv_fp8_e4m3* from, bool valid) {
-  const uint2 narrow = valid ? *reinterpret_cast<const uint2*>(from) : make_uint2(0, 0);
-  unsigned wide[4];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const unsigned word = i < 2 ? narrow.x : narrow.y;
-    const __half2_raw pair = __nv_cvt_fp8x2_to_halfraw2(static_cast<__nv_fp8x2_storage_t>(word >> (i % 2 * 16)), __NV_E4M3);
-    const float2 both = __half22float2(__half2(pair));
-    wide[i] = pack(both.x, both.y);
-  }
-  *static_cast<uint4*>(to) = make_uint4(wide[0], wide[1], wide[2], wide[3]);
+  *static_cast<uint4*>(to) = widen_f8_to_bf16(valid ? *reinterpret_cast<const uint2*>(from) : make_uint2(0, 0));
 }
 __device__ inline void copy_piece(void* to, const Bf16* from, bool valid) { copy_piece(to, static_cast<const void*>(from), valid); }
 
@@ -248,7 +239,9 @@ template <class KV, int kDh>
 __global__ void __launch_bounds__(kThreads) prefill_mma_kernel(AttentionParameters p) {
   extern __shared__ uint4 shared[];
   let_next_start();
-  const int tiles = count_tiles<kRows>(p.in);
+  // Widened contexts are attention_wgmma's.
+  const bool widened = p.wide_chunks > 0 && count_context_chunks(p) <= p.wide_chunks;
+  const int tiles = widened ? 0 : count_tiles<kRows>(p.in);
   wait_for_previous();
   const int blocks = gridDim.x, block = blockIdx.x;
   // There and back again: who has had a long tile gets a short one.

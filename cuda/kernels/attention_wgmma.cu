@@ -1,6 +1,6 @@
-// Attention of sequences with many rows on Hopper's warpgroup tensor cores, for bfloat16 q, K and V: FlashAttention-3's pipeline (Shah
-// et al., arXiv:2407.08608). out[t, h] = softmax(scale * q[t, h] . K) V, causal or windowed, as attention.cu says.
-// Scores, maxima and sums are float32; the weights are rounded to bfloat16 for the product with V, their sum is not.
+// Attention of sequences with many rows on Hopper's warpgroup tensor cores, for bfloat16 q, K and V (e4m3 by way of attention_widen.cu):
+// FlashAttention-3's pipeline (Shah et al., arXiv:2407.08608). out[t, h] = softmax(scale * q[t, h] . K) V, causal or windowed, as
+// attention.cu says. Scores, maxima and sums are float32; the weights are rounded to bfloat16 for the product with V, their sum is not.
 //
 // A persistent grid: each block takes work items by a counter, longest contexts first. An item is one head's tile of kRows query rows
 // of one sequence (find_tile; sequences with a single row are left to others). It walks the keys in tiles of kKeys that
@@ -343,7 +343,7 @@ __global__ void __launch_bounds__(S::kThreads, 1) prefill_wgmma_kernel(const __g
   let_next_start();
   // Of steps that only decode, nothing is left: known before the kernels in front have ended.
   const int row_tiles = count_tiles<S::kRows>(a.a.in);
-  if (row_tiles == 0) return wait_for_previous();
+  if (row_tiles == 0 || (a.a.wide_chunks > 0 && count_context_chunks(a.a) > a.a.wide_chunks)) return wait_for_previous();
   if (threadIdx.x == 0) {
     pipe.init(S::kConsumerWarps);
     prefetch_map(&a.q);
@@ -372,6 +372,7 @@ bool fits(const AttentionParameters& p) {
 template <class S>
 void run(CudaContext& context, const AttentionParameters& p, const CudaSite& site) {
   static_assert(128 * (S::kProducerRegisters + S::kGroups * S::kConsumerRegisters) <= 64 * 1024, "registers of a multiprocessor");
+  static_assert(S::kKeys <= kMostTileKeys, "what is widened");
   static_assert(S::kThreads == 128 + 32 * S::kConsumerWarps && S::kThreads <= 1024, "warpgroups of a block");
   static_assert(!S::kInTurns || (S::kGroups > 1 && S::kGroups <= kTail - kTurn), "named barriers of the turns");
   constexpr uint64_t kElement = sizeof(__nv_bfloat16), kDh = S::kDh;

@@ -76,6 +76,7 @@ class KvCache {
 // Sizes that ops need to plan scratch memory for.
 struct ModelDims {
   int32_t hidden = 0, mlp = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, vocab = 0;
+  DType kv = DType::f32;  // of the KV cache
 };
 
 // How long one op of a step took, and how many kernels it launched (0: the backend has none).

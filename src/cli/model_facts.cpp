@@ -153,7 +153,7 @@ MemoryPlan memory_plan(const ModelFacts& facts, const EngineOptions& asked) {
     plan.load_kv_tokens = int64_t{kv.chunks} * options.chunk_tokens;
     plan.load_notes = kv.notes;
     plan.decode = chosen.backend->decode_form(
-        {model_dims(facts.config), facts.matrix_dtype, plan.kv_dtype, needs.request.chunk_tokens, kv.chunks, kv.ctx_size});
+        {model_dims(facts.config, plan.kv_dtype), facts.matrix_dtype, plan.kv_dtype, needs.request.chunk_tokens, kv.chunks, kv.ctx_size});
   } catch (const MemoryError& error) {
     plan.load_error = error.what();
   }

@@ -89,7 +89,8 @@ void describe(LoadedModel& loaded, const StepCapacity& capacity) {
   info.weights_dtype = loaded.model.weights_dtype;
   info.kv_dtype = executor.kv_spec().dtype;
   info.kv_bytes = executor.kv_spec().bytes();
-  info.workspace_bytes = executor.workspace_bytes() + loaded.device.backend->scratch_bytes(capacity, model_dims(loaded.model.config));
+  const ModelDims dims = model_dims(loaded.model.config, executor.kv_spec().dtype);
+  info.workspace_bytes = executor.workspace_bytes() + loaded.device.backend->scratch_bytes(capacity, dims);
   info.load.memory = executor.times().memory;
   info.load.weights = executor.times().weights;
   const int64_t tokens = int64_t{executor.kv_spec().chunks} * executor.kv_spec().chunk_tokens;

@@ -94,8 +94,8 @@ MemoryNeeds memory_needs(const ModelConfig& config, size_t weights_bytes, DType 
   r.utilization = device.id == "cpu" ? 0 : options.gpu_memory_utilization;
   r.total_bytes = device.memory_total;
   r.weights_bytes = weights_bytes;
-  r.workspace_bytes =
-      workspace_bytes(config, needs.capacity, backend.activation_dtype()) + backend.scratch_bytes(needs.capacity, model_dims(config));
+  r.workspace_bytes = workspace_bytes(config, needs.capacity, backend.activation_dtype()) +
+                      backend.scratch_bytes(needs.capacity, model_dims(config, needs.kv_dtype));
   r.device = device.id;
   return needs;
 }

@@ -225,7 +225,7 @@ Executor::Executor(Backend& backend, const ModelConfig& config, const ModelWeigh
   BOLIDE_CHECK(options.capacity.tokens > 0 && options.capacity.sequences > 0 && options.capacity.logit_rows > 0);
   BOLIDE_CHECK(options.chunk_tokens > 0 && options.kv_chunks > 0 && !weights.layers.empty());
   State& s = *state_;
-  const ModelDims dims = model_dims(config);
+  const ModelDims dims = model_dims(config, options.kv_dtype);
   backend.require_support(dims, weights.layers.front().q.weight.dtype, options.kv_dtype);
   using Clock = std::chrono::steady_clock;
   const auto seconds_since = [](Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); };

@@ -18,7 +18,7 @@ int32_t saturated_product(int64_t a, int64_t b) {
 
 }  // namespace
 
-ModelDims model_dims(const ModelConfig& config) {
+ModelDims model_dims(const ModelConfig& config, DType kv) {
   ModelDims dims;
   dims.hidden = config.hidden;
   dims.mlp = config.mlp;
@@ -27,11 +27,12 @@ ModelDims model_dims(const ModelConfig& config) {
   dims.kv_heads = config.kv_heads;
   dims.head_dim = config.head_dim;
   dims.vocab = config.vocab;
+  dims.kv = kv;
   return dims;
 }
 
 size_t workspace_bytes(const ModelConfig& config, const StepCapacity& capacity, DType activations) {
-  return kStepsInFlight * input_layout(capacity).bytes + activation_layout(model_dims(config), capacity, activations).bytes;
+  return kStepsInFlight * input_layout(capacity).bytes + activation_layout(model_dims(config, activations), capacity, activations).bytes;
 }
 
 StepCapacity step_capacity(int32_t tokens, int32_t sequences, int32_t logit_rows, int64_t ctx_size, int32_t chunk_tokens) {

@@ -11,8 +11,8 @@ namespace bolide {
 // Logit biases that one sequence may bring along.
 constexpr int32_t kMaxLogitBiases = 1024;
 
-// The model's sizes as backends plan with them.
-ModelDims model_dims(const ModelConfig& config);
+// The model's sizes as backends plan with them, over a KV cache of this dtype.
+ModelDims model_dims(const ModelConfig& config, DType kv);
 
 // Step inputs, activations and logits for a capacity (backend scratch not included).
 size_t workspace_bytes(const ModelConfig& config, const StepCapacity& capacity, DType activations);

@@ -32,7 +32,7 @@ class DelayedSteps {
     context_.copy_pace = 85;
     context_.activations = DType::bf16;
     check_cuda(cudaStreamCreateWithFlags(&context_.stream, cudaStreamNonBlocking), "stream", {"test"});
-    context_.scratch.sampling_bytes = scratch_sizes(capacity, dims, context_.multiprocessors).sampling;
+    context_.scratch.sampling_bytes = scratch_sizes(capacity, dims, context_).sampling;
     sampling_ = std::make_unique<CudaBuffer>(context_.scratch.sampling_bytes, 0, "test");
     context_.scratch.sampling = static_cast<float*>(sampling_->data());
     void* fault = nullptr;

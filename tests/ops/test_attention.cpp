@@ -52,7 +52,7 @@ struct AttentionSetup {
     StepCapacity capacity = step.capacity;
     capacity.sequences = std::max(capacity.sequences, most_sequences);
     capacity.tokens = std::max(capacity.tokens, most_rows);
-    on.reserve(capacity, {64, 64, 2, heads.heads, heads.kv_heads, heads.head_dim, 16});
+    on.reserve(capacity, {64, 64, 2, heads.heads, heads.kv_heads, heads.head_dim, 16, cache->spec().dtype});
     const Activations device_q(on, queries), out(on, queries.size());
     on.attention(
         {step.in(), device_q.buffer(), cache.get(), out.buffer(), scale(), window, 1, heads.heads, heads.kv_heads, heads.head_dim});
@@ -147,11 +147,29 @@ TEST_CASE("attention: tiles of many rows that end anywhere, beside chunk and win
   const Layout layout{{0, 193}, {511, 130}, {100, 64}, {128, 1}, {0, 127}};
   for_each_backend("attention: many rows", [&](Backend& backend) {
     for (const Heads& heads : std::vector<Heads>{{2, 1, 128}, {3, 3, 64}}) {
-      check_attention(backend, heads, layout, DType::bf16, 64, {0, 100});
-      check_attention(backend, heads, layout, DType::bf16, 8, {128});
-      check_attention(backend, heads, layout, DType::bf16, 256, {129});
+      for (const DType kv : {DType::bf16, DType::f8}) {
+        check_attention(backend, heads, layout, kv, 64, {0, 100});
+        check_attention(backend, heads, layout, kv, 8, {128});
+        check_attention(backend, heads, layout, kv, 256, {129});
+        check_attention(backend, heads, layout, kv, 24, {0, 130});
+      }
     }
+    check_attention(backend, {8, 1, 128}, {{0, 5}, {3, 1}, {1000, 40}, {777, 2}, {0, 1}, {2000, 3}}, DType::f8, 32, {0, 100, 300});
   });
+}
+
+TEST_CASE("attention: fp8 contexts beside the room there is for widening them") {
+  // A chunk of 1,024 positions with 8 KV heads of 128 is 4 MiB in bfloat16, and the CUDA backend keeps 256 MiB for them.
+  for (const int32_t sequences : {64, 65}) {
+    Layout layout(static_cast<size_t>(sequences), {0, 2});
+    layout[1] = {7, 1};
+    layout[5] = {3, 70};
+    layout.push_back({150, 40});
+    for_each_backend("attention: widened contexts", [&](Backend& backend) {
+      if (is_cpu(backend)) return;
+      check_attention(backend, {16, 8, 128}, layout, DType::f8, 1024, {0, 50});
+    });
+  }
 }
 
 TEST_CASE("attention: contexts of several partitions, decode and prefill") {
@@ -248,7 +266,7 @@ TEST_CASE("attention: an fp8 cache holds every value as f32_to_f8 rounds it") {
     }
     write_kv(backend, *cache, 0, sequences, content);
     const TestStep step(backend, sequences, kChunk);
-    backend.reserve(step.capacity, {64, 64, 1, 1, 1, kDh, 16});
+    backend.reserve(step.capacity, {64, 64, 1, 1, 1, kDh, 16, DType::f8});
     const Activations q(backend, std::vector<float>(values.size(), 0.0f)), out(backend, values.size());
     backend.attention({step.in(), q.buffer(), cache.get(), out.buffer(), 1.0f, 0, 0, 1, 1, kDh});
     // A row that sees one position gets its V.
