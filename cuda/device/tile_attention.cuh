@@ -29,10 +29,14 @@ __device__ inline void multiply_tile(float (&c)[4], uint32_t a0, uint32_t a1, ui
         : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-// Two e4m3 in the lower or upper half of a word as float16, exactly.
+// Two e4m3 in the lower or upper half of a word as float16, exactly. The word's halves are named in the assembly: a shift in front of the
+// conversion would be an instruction more.
 __device__ inline uint32_t widen_f8(uint32_t word, bool upper) {
   uint32_t out;
-  asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(out) : "h"(static_cast<uint16_t>(upper ? word >> 16 : word)));
+  if (upper)
+    asm("{\n .reg .b16 low, high;\n mov.b32 {low, high}, %1;\n cvt.rn.f16x2.e4m3x2 %0, high;\n}" : "=r"(out) : "r"(word));
+  else
+    asm("{\n .reg .b16 low, high;\n mov.b32 {low, high}, %1;\n cvt.rn.f16x2.e4m3x2 %0, low;\n}" : "=r"(out) : "r"(word));
   return out;
 }
 __device__ inline uint32_t pack_half(float low, float high) {
@@ -59,12 +63,15 @@ struct TileAttention {
   // tile: K [64][Dh], V [64][Dh] of KV, then q [group][Dh] bf16. Positions outside [low, high) of the tile count as if they were not there,
   // whatever lies there. low < high.
   __device__ void run(const unsigned char* tile, int group, int low, int high, float scale_log2) {
-    const bool whole = low == 0 && high == kTileTokens;
-    scores(tile, tile + 2 * kBytes, group, whole ? 0 : low, whole ? kTileTokens : high, scale_log2);
-    if (whole)
+    float score[kBlocks][4];
+    const float scale = scores(tile, tile + 2 * kBytes, group, scale_log2, score);
+    if (low == 0 && high == kTileTokens) {
+      soften<false>(score, scale, 0, 0);
       output<false>(tile + kBytes, 0, 0);
-    else
+    } else {
+      soften<true>(score, scale, low, high);
       output<true>(tile + kBytes, low, high);
+    }
   }
 
   // Leaves o [group][Dh] and (m, l) [group]. All lanes of a quad have the same m and l.
@@ -102,54 +109,65 @@ struct TileAttention {
   }
   // bfloat16 pairs become float16 ones, divided by the power of two that is returned: 1 unless head g holds values of 2^15 and more.
   __device__ static float halve(uint32_t (&q)[kSteps][2]) {
-    const auto low_of = [](uint32_t word) { return __uint_as_float(word << 16); };
-    const auto high_of = [](uint32_t word) { return __uint_as_float(word & 0xffff0000u); };
-    float largest = 0.0f;
+    uint32_t largest = 0;  // of both elements of the words: without their signs, bfloat16 are in the order of their bits
 #pragma unroll
-    for (int i = 0; i < 2 * kSteps; ++i) largest = fmaxf(largest, fmaxf(fabsf(low_of(q[i / 2][i % 2])), fabsf(high_of(q[i / 2][i % 2]))));
-    largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 1));
-    largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 2));
-    const int excess = max(0, static_cast<int>(__float_as_uint(largest) >> 23) - 127 - 14);
+    for (int i = 0; i < 2 * kSteps; ++i) largest = __vmaxu2(largest, q[i / 2][i % 2] & 0x7fff7fffu);
+    largest = max(largest & 0xffffu, largest >> 16);
+    largest = max(largest, __shfl_xor_sync(kAllLanes, largest, 1));
+    largest = max(largest, __shfl_xor_sync(kAllLanes, largest, 2));
+    const int excess = max(0, static_cast<int>(largest >> 7) - 127 - 14);
     const float shrink = __uint_as_float(static_cast<uint32_t>(127 - excess) << 23);
+    const bool shrinks = __any_sync(kAllLanes, excess > 0);
 #pragma unroll
     for (int i = 0; i < 2 * kSteps; ++i) {
       uint32_t& word = q[i / 2][i % 2];
-      word = pack_half(low_of(word) * shrink, high_of(word) * shrink);
+      float low = __uint_as_float(word << 16), high = __uint_as_float(word & 0xffff0000u);
+      if (shrinks) low *= shrink, high *= shrink;
+      word = pack_half(low, high);
     }
     return __uint_as_float(static_cast<uint32_t>(127 + excess) << 23);
   }
 
-  __device__ void scores(const unsigned char* k, const unsigned char* q_rows, int group, int low, int high, float scale_log2) {
+  // Unscaled scores, of which [..][0] and [1] count; returns what they are to be multiplied by. The blocks' products are taken in turn:
+  // those of one follow on each other's results.
+  __device__ float scores(const unsigned char* k, const unsigned char* q_rows, int group, float scale_log2,
+                          float (&score)[kBlocks][4]) const {
     uint32_t q[kSteps][2];
     const float scale = scale_log2 * load_q(q_rows, group, q);
-    float score[kBlocks][4];
 #pragma unroll
-    for (int b = 0; b < kBlocks; ++b) {
-      const unsigned char* row = k + (8 * b + g) * kRowBytes;
+    for (int i = 0; i < 4 * kBlocks; ++i) score[i / 4][i % 4] = 0.0f;
 #pragma unroll
-      for (int c = 0; c < 4; ++c) score[b][c] = 0.0f;
+    for (int s = 0; s < kSteps; s += kStepsPerLoad) {
+      uint32_t v[kBlocks][4];
 #pragma unroll
-      for (int s = 0; s < kSteps; s += kStepsPerLoad) {
-        const uint4 v = *reinterpret_cast<const uint4*>(row + s / kStepsPerLoad * 64 + 16 * t);
-        if constexpr (kNarrow) {
+      for (int b = 0; b < kBlocks; ++b) {
+        const uint4 words = *reinterpret_cast<const uint4*>(k + (8 * b + g) * kRowBytes + s / kStepsPerLoad * 64 + 16 * t);
+        v[b][0] = words.x, v[b][1] = words.y, v[b][2] = words.z, v[b][3] = words.w;
+      }
 #pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            const uint32_t word = i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
-            multiply_tile<KV>(score[b], q[s + i][0], 0, q[s + i][1], 0, widen_f8(word, false), widen_f8(word, true));
-          }
-        } else {
-          multiply_tile<KV>(score[b], q[s][0], 0, q[s][1], 0, v.x, v.y);
-          multiply_tile<KV>(score[b], q[s + 1][0], 0, q[s + 1][1], 0, v.z, v.w);
+      for (int i = 0; i < kStepsPerLoad; ++i) {
+#pragma unroll
+        for (int b = 0; b < kBlocks; ++b) {
+          if constexpr (kNarrow)
+            multiply_tile<KV>(score[b], q[s + i][0], 0, q[s + i][1], 0, widen_f8(v[b][i], false), widen_f8(v[b][i], true));
+          else
+            multiply_tile<KV>(score[b], q[s + i][0], 0, q[s + i][1], 0, v[b][2 * i], v[b][2 * i + 1]);
         }
       }
     }
+    return scale;
+  }
+
+  // Scores become weights; m and l.
+  template <bool kBounded>
+  __device__ void soften(float (&score)[kBlocks][4], float scale, int low, int high) {
     m = -INFINITY;
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {
 #pragma unroll
       for (int c = 0; c < 2; ++c) {
         const int position = 8 * b + 2 * t + c;
-        score[b][c] = position >= low && position < high ? score[b][c] * scale : -INFINITY;
+        score[b][c] = !kBounded || (position >= low && position < high) ? score[b][c] * scale : -INFINITY;
         m = fmaxf(m, score[b][c]);
       }
     }

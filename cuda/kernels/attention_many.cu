@@ -182,6 +182,11 @@ struct ManyBlock {
       arrive_expecting(shared.full[stage], (high - low) * 2 * Worker::kRowBytes + p.group * kDh * 2);
     }
     __syncwarp();
+    if (a.kv.chunk_tokens == kTileTokens && high - low == kTileTokens) {  // a whole chunk: V lies behind K
+      if (lane == 0)
+        copy_bytes(shared.stage(stage), kv_row<KV>(a.kv, a.layer, chunk, kv_head, false, 0), 2 * Worker::kBytes, shared.full[stage]);
+      return;
+    }
     const int from = max(low, part * part_tokens), past = min(high, (part + 1) * part_tokens);
     if (part * part_tokens >= kTileTokens || from >= past) return;
     copy_bytes(shared.stage(stage) + is_v * Worker::kBytes + from * Worker::kRowBytes,
@@ -202,9 +207,11 @@ struct ManyBlock {
       waited = true;
       if (lane < early) copy_q(mine, lane);
     };
+    Copy next = describe(first + lane);
     for (int base = first; base < end; base += 32) {
-      const Copy mine = describe(base + lane);
+      const Copy mine = next;
       for (int i = 0; i < min(32, end - base); ++i) {
+        if (i == 2) next = describe(base + 32 + lane);  // early: it reads tables in memory
         if (!waited && (i == p.stages || __shfl_sync(kAllLanes, mine.newest, i))) wait_in_front(mine);
         wait_at_leisure(shared.empty[stage], parity, p.fault);
         copy_tile(mine, i, stage);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "backend/backend.h"
@@ -19,6 +20,7 @@ struct StepModelOptions {
   bool vectors = false;  // norms of heads, biases, and norm weights other than one
   int32_t window = 0;    // of the last layer
   GatedActivation activation = GatedActivation::silu;
+  std::optional<DType> kv;  // of the cache; the activations' where it is not said
 };
 
 // Uniform numbers in +-scale.
@@ -50,7 +52,8 @@ class StepModel {
     };
     const ActivationBuffer qs = activations(q), attn = activations(q), ff = activations(d.mlp);
     sampled_ = static_cast<SampledToken*>(memory(static_cast<size_t>(o_.sequences) * sizeof(SampledToken)));
-    cache_ = backend.alloc_kv({d.layers, d.kv_heads, d.head_dim, o_.chunk, o_.chunks * o_.sequences, backend.activation_dtype()});
+    o_.dims.kv = o_.kv.value_or(backend.activation_dtype());
+    cache_ = backend.alloc_kv({d.layers, d.kv_heads, d.head_dim, o_.chunk, o_.chunks * o_.sequences, d.kv});
     place_inputs();
 
     const float scale = 1.0f / std::sqrt(static_cast<float>(d.head_dim));

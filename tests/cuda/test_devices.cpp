@@ -1,3 +1,5 @@
+#include <cuda_runtime_api.h>
+
 #include "catch.h"
 #include "core/error.h"
 #include "cuda/architectures.h"
@@ -59,6 +61,28 @@ TEST_CASE("a backend knows its device, and what it cannot do") {
   backend->require_support(dims, DType::bf16, DType::bf16);
   CHECK_THROWS_AS(backend->alloc(size_t{1} << 50), MemoryError);
   CHECK(backend->alloc(100)->bytes() == 100);  // an allocation that failed leaves no error behind
+}
+
+TEST_CASE("scratch has room for an fp8 cache's widened contexts where a kernel reads those, and nothing for them elsewhere") {
+  const auto backend = cuda_test::gpu("scratch has room for an fp8 cache's widened contexts");
+  if (!backend) return;
+  cudaDeviceProp properties{};
+  REQUIRE(cudaGetDeviceProperties(&properties, 0) == cudaSuccess);
+  const bool hopper = properties.major == 9 && properties.minor == 0 && compiled_architectures().holds("sm_90a");
+  const StepCapacity capacity{2048, 16, 16, 1000, 0, 0};
+  const auto extra = [&](int32_t head_dim) {
+    ModelDims dims{64, 128, 1, 4, 2, head_dim, 100, DType::bf16};
+    const size_t wide = backend->scratch_bytes(capacity, dims);
+    dims.kv = DType::f8;
+    return backend->scratch_bytes(capacity, dims) - wide;
+  };
+  CHECK(extra(80) == 0);
+  if (hopper) {
+    CHECK(extra(64) >= size_t{256} << 20);
+    CHECK(extra(128) >= size_t{256} << 20);
+  } else {
+    CHECK(extra(128) == 0);
+  }
 }
 
 TEST_CASE("bytes come back as they were sent") {

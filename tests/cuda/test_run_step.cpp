@@ -25,8 +25,10 @@ struct Outcome {
 };
 
 // Four runs over growing positions, the last with fewer rows than the capacity.
-std::vector<Outcome> run(Backend& backend, int32_t rows, bool as_step) {
-  StepModel model(backend, of_rows(rows, rows > 8 ? 64 : 16));  // products of many rows end in heads of 64
+std::vector<Outcome> run(Backend& backend, int32_t rows, DType kv, bool as_step) {
+  StepModelOptions options = of_rows(rows, rows > 8 ? 64 : 16);  // products of many rows end in heads of 64
+  options.kv = kv;
+  StepModel model(backend, options);
   std::vector<Outcome> outcomes;
   for (int32_t i = 0; i < 4; ++i) {
     model.fill(i * rows, i < 3 ? rows : (rows + 1) / 2);
@@ -45,17 +47,19 @@ std::vector<Outcome> run(Backend& backend, int32_t rows, bool as_step) {
 TEST_CASE("a captured step gives the bits of its ops one by one") {
   const auto backend = cuda_test::gpu("a captured step gives the bits of its ops one by one");
   if (!backend) return;
-  for (const int32_t rows : {1, 3, 8, 20, 100, 150}) {
-    INFO("rows " << rows);
-    const auto eager = run(*backend, rows, false), graph = run(*backend, rows, true);
-    for (size_t i = 0; i < eager.size(); ++i) {
-      INFO("run " << i);
-      CHECK(same_bits(eager[i].logits, graph[i].logits));
-      CHECK(eager[i].token == graph[i].token);
-      const auto best = std::max_element(eager[i].logits.begin(), eager[i].logits.end());
-      CHECK(eager[i].token == best - eager[i].logits.begin());
+  for (const DType kv : {DType::bf16, DType::f8}) {
+    for (const int32_t rows : {1, 3, 8, 20, 100, 150}) {
+      INFO("rows " << rows << ", KV " << dtype_name(kv));
+      const auto eager = run(*backend, rows, kv, false), graph = run(*backend, rows, kv, true);
+      for (size_t i = 0; i < eager.size(); ++i) {
+        INFO("run " << i);
+        CHECK(same_bits(eager[i].logits, graph[i].logits));
+        CHECK(eager[i].token == graph[i].token);
+        const auto best = std::max_element(eager[i].logits.begin(), eager[i].logits.end());
+        CHECK(eager[i].token == best - eager[i].logits.begin());
+      }
+      CHECK_FALSE(same_bits(graph[0].logits, graph[1].logits));
     }
-    CHECK_FALSE(same_bits(graph[0].logits, graph[1].logits));
   }
 }
 
