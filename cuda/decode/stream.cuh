@@ -11,7 +11,7 @@
 
 #include "cuda/decode/edges.cuh"
 #include "cuda/decode/probe.cuh"
-#include "cuda/decode/turns.h"
+#include "cuda/decode/steps.cuh"
 #include "cuda/device/kv.cuh"
 
 namespace bolide::decode {
@@ -58,7 +58,7 @@ template <class S, int kStages, int kRows, Probe kProbe>
 struct Producer {
   const Parameters& p;
   const Layer* layers;
-  const OwnBlocks<kRows>& own;
+  StepShared<kRows>& steps;
   const int rows;
   char* ring;
   uint64_t *full, *empty;
@@ -69,11 +69,11 @@ struct Producer {
   Patience patience;
   Delays delays;
 
-  __device__ Producer(const Parameters& parameters, const Layer* table, const OwnBlocks<kRows>& owned, int row_count, char* ring_data,
+  __device__ Producer(const Parameters& parameters, const Layer* table, StepShared<kRows>& shared, int row_count, char* ring_data,
                       uint64_t* f, uint64_t* e)
       : p(parameters),
         layers(table),
-        own(owned),
+        steps(shared),
         rows(row_count),
         ring(ring_data),
         full(f),
@@ -95,20 +95,50 @@ struct Producer {
                  "l"(from), "r"(bytes), "r"(shared_address(full + place.stage)), "l"(policy)
                  : "memory");
   }
+  // Whether the workers have left: only ever seen between the last stage of a step and what they take first of the next.
+  __device__ bool left() const {
+    if constexpr (kRows == 1) return steps.stop;
+    return false;
+  }
+  __device__ static uint32_t low_clock() { return static_cast<uint32_t>(clock64()); }
+  // Whether the place is free; false when the workers have left. They arrive once more at the barrier of the place that they are at: a
+  // stream that waits there wakes, but one that comes there later must not wait, since the barrier is then a phase further than the stream
+  // is.
+  __device__ bool finds_room() {
+    uint64_t& barrier = empty[place.stage];
+    const uint32_t parity = place.parity ^ 1;
+    if (!phase_is_over_now(barrier, parity)) {
+      const uint32_t start = low_clock();
+      do {
+        if (left()) return false;
+        if (patience.polls <= 0 || low_clock() - start > kStalledCycles / 16) {
+          patience.give_up(kRoomPhase);
+          break;
+        }
+      } while (!phase_is_over(barrier, parity));
+    }
+    return !left();
+  }
+  // Null when the workers have left.
   __device__ char* next_slot(uint32_t bytes) {
     if (kProbe == Probe::delays) delays.sleep();
-    wait(empty[place.stage], place.parity ^ 1, patience, kRoomPhase);
+    if constexpr (kRows == 1) {
+      if (!finds_room()) return nullptr;
+    } else {
+      wait(empty[place.stage], place.parity ^ 1, patience, kRoomPhase);
+    }
     arrive_expecting(full[place.stage], bytes);
     return ring + place.stage * kStageBytes;
   }
   // Rows of `row_stages` stages each. A stage's copies are unrolled: with a loop around them this thread was slower than memory. Rows of
   // one stage are one piece of memory and go in larger copies, which cost the other blocks' words less time on their way.
-  __device__ void octet(const __nv_bfloat16* weight, int first_row, int row_stages) {
+  __device__ bool octet(const __nv_bfloat16* weight, int first_row, int row_stages) {
     const int columns = row_stages * kStageColumns;
     const __nv_bfloat16* from = weight + static_cast<int64_t>(first_row) * columns;
 #pragma unroll 1
     for (int s = 0; s < row_stages; ++s) {
       char* to = next_slot(kStageBytes);
+      if (!to) return false;
       if (row_stages == 1) {
 #pragma unroll
         for (int piece = 0; piece < 4; ++piece) copy(to + piece * 2 * kRowBytes, from + piece * 2 * kStageColumns, 2 * kRowBytes);
@@ -118,9 +148,11 @@ struct Producer {
       }
       place.next();
     }
+    return true;
   }
-  __device__ void keys_and_values(int layer, int window, int group, int rank) {
+  __device__ bool keys_and_values(int layer, int window, int group, int rank) {
     constexpr int kHalf = kStageBytes / 2;
+    const OwnBlocks<kRows>& own = own_of_stream(steps);
     const __nv_bfloat16* base = kv_row<__nv_bfloat16>(p.kv, layer, 0, group, false, 0);
     const int64_t to_values = static_cast<int64_t>(p.kv.chunk_tokens) * S::kHeadDim;
     const int rounds = rounds_of(own, window, S::kPositions);
@@ -133,6 +165,7 @@ struct Producer {
         if (!turn.present || cached <= 0) continue;
         const uint32_t bytes = min(S::kPositions, cached) * S::kHeadDim * 2;
         char* to = next_slot(2 * bytes);
+        if (!to) return false;
         const __nv_bfloat16* keys = base + static_cast<int64_t>(own.offset[turn.at]) * (S::kPositions * S::kHeadDim);
 #pragma unroll 1
         for (uint32_t at = 0; at < bytes; at += 2 * kRowBytes) {
@@ -143,9 +176,11 @@ struct Producer {
         place.next();
       }
     }
+    return true;
   }
 
-  __device__ void run(bool with_head, uint64_t* own_ready) {
+  // A step's stages; false when the workers have left.
+  __device__ bool step(bool with_head) {
     const int block = blockIdx.x, group = block / kGroupBlocks, rank = block % kGroupBlocks;
     const int head_octets = p.vocab / 8 / kBlocks + (block < p.vocab / 8 % kBlocks ? 1 : 0);
     for (int layer = 0; layer < p.layer_count + (with_head ? 1 : 0); ++layer) {
@@ -155,8 +190,8 @@ struct Producer {
 #pragma unroll 1
       for (int phase = 0; phase < (is_head ? 1 : 4); ++phase) {
         if (phase == 1) {
-          if (layer == 0) wait(*own_ready, 0, patience, kRoomPhase);
-          keys_and_values(layer, l.window, group, rank);
+          if (layer == 0) wait(steps.own_ready, 0, patience, kRoomPhase);
+          if (!keys_and_values(layer, l.window, group, rank)) return false;
         }
         const __nv_bfloat16* weight = is_head ? p.head : phase == 0 ? l.qkv : phase == 1 ? l.output : phase == 2 ? l.gate_up : l.down;
         const int row_stages = phase == 1 ? S::kQueries : phase == 3 ? S::kMlp : S::kHidden;
@@ -171,11 +206,46 @@ struct Producer {
           } else if (phase == 2) {
             row = o < S::kMlp ? (block * S::kMlp + o) * 8 : S::kMlp * kStageColumns + (block * S::kMlp + o - S::kMlp) * 8;
           }
-          octet(weight, row, row_stages);
+          if (!octet(weight, row, row_stages)) return false;
         }
       }
     }
-    if (patience.where) report_fault(p.fault, DeviceFault::decode_stalled, block, patience.where);
+    return true;
+  }
+
+  // Waits for the inputs of the next step; false when there is none. What it keeps of steps lies in shared memory, for want of registers.
+  __device__ bool next_step() {
+    if constexpr (kRows == 1) {
+      const int at = steps.stream_begun + 1;
+      if (!p.mailbox || at == p.most_steps) return false;
+      // Not by a wait that sleeps at the barrier: nobody arrives there when the workers leave.
+      const long long start = clock64();
+      while (!phase_is_over_now(steps.next_ready, (at - 1) & 1) && !left() && !patience.where)
+        if (clock64() - start > kStalledCycles / 16) patience.give_up(kInputsPhase);
+      if (patience.where) steps.stalled = 1;
+      if (patience.where || left()) return false;
+      steps.stream_place = place.stage << 1 | place.parity;
+      steps.stream_begun = at;
+      return true;
+    }
+    return false;
+  }
+  // A block must not end before its copies have.
+  __device__ void drain() {
+    if constexpr (kRows == 1) {
+      RingPlace<kStages> begun{steps.stream_place >> 1, static_cast<uint32_t>(steps.stream_place & 1)};
+      for (; begun.stage != place.stage || begun.parity != place.parity; begun.next())
+        wait(full[begun.stage], begun.parity, patience, kStreamPhase);
+    }
+  }
+  __device__ void run(bool with_head) {
+    do {
+      if (!step(with_head)) {
+        drain();
+        break;
+      }
+    } while (next_step());
+    if (patience.where) report_fault(p.fault, DeviceFault::decode_stalled, blockIdx.x, patience.where);
   }
 };
 
