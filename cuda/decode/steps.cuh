@@ -4,7 +4,8 @@
 // looks for the number (StepBringer), makes of the inputs what the block needs, and says so at a barrier in shared memory. Block 0, before
 // it publishes its best logit of the step under way, looks whether its own warp has come that far, and publishes the answer beside the
 // logit. So all blocks find the token and that answer in the same words, and go on or leave alike. The stream begins the next step as soon
-// as its inputs are there: where the blocks leave after all, it waits for what is still on its way into shared memory.
+// as its inputs are there, and asks whether the workers have followed when the ring is full of it: where they have not, it waits for what
+// is still on its way into shared memory, and ends.
 #pragma once
 
 #include "cuda/decode/edges.cuh"
@@ -118,7 +119,7 @@ struct StepBringer {
       }
     }
     // Reads behind the number's: the fence also drops what this multiprocessor's first cache has of the inputs of two steps before.
-    __threadfence_system();
+    asm volatile("fence.acq_rel.sys;" ::: "memory");
     return !__shfl_sync(kAllLanes, left, 0);
   }
   __device__ void run() const {

@@ -65,6 +65,7 @@ struct Producer {
   RingPlace<kStages> place;
   long long due = 0;
   int pace = 0;
+  int unasked = 0;  // stages until it has to be known that the workers go on with the step
   uint64_t policy;
   Patience patience;
   Delays delays;
@@ -95,50 +96,37 @@ struct Producer {
                  "l"(from), "r"(bytes), "r"(shared_address(full + place.stage)), "l"(policy)
                  : "memory");
   }
-  // Whether the workers have left: only ever seen between the last stage of a step and what they take first of the next.
-  __device__ bool left() const {
-    if constexpr (kRows == 1) return steps.stop;
-    return false;
-  }
-  __device__ static uint32_t low_clock() { return static_cast<uint32_t>(clock64()); }
-  // Whether the place is free; false when the workers have left. They arrive once more at the barrier of the place that they are at: a
-  // stream that waits there wakes, but one that comes there later must not wait, since the barrier is then a phase further than the stream
-  // is.
-  __device__ bool finds_room() {
-    uint64_t& barrier = empty[place.stage];
-    const uint32_t parity = place.parity ^ 1;
-    if (!phase_is_over_now(barrier, parity)) {
-      const uint32_t start = low_clock();
-      do {
-        if (left()) return false;
-        if (patience.polls <= 0 || low_clock() - start > kStalledCycles / 16) {
-          patience.give_up(kRoomPhase);
-          break;
-        }
-      } while (!phase_is_over(barrier, parity));
+  // Behind so many stages of a step as the ring holds, the next would wait for workers that may have left: then this thread ends here. (A
+  // check at every stage, or a way back out of the loops, costs more than it looks: the thread has no registers left, and memory is hardly
+  // slower.)
+  __device__ void await_workers() {
+    if constexpr (kRows == 1) {
+      const int at = steps.stream_begun;
+      while (steps.workers_begun < at && !steps.stop) continue;
+      if (steps.workers_begun >= at) return;
+      // Not before the block's copies have ended.
+      RingPlace<kStages> begun{steps.stream_place >> 1, static_cast<uint32_t>(steps.stream_place & 1)};
+      for (; begun.stage != place.stage || begun.parity != place.parity; begun.next())
+        wait(full[begun.stage], begun.parity, patience, kStreamPhase);
+      if (patience.where) report_fault(p.fault, DeviceFault::decode_stalled, blockIdx.x, patience.where);
+      asm volatile("exit;");
     }
-    return !left();
   }
-  // Null when the workers have left.
   __device__ char* next_slot(uint32_t bytes) {
     if (kProbe == Probe::delays) delays.sleep();
-    if constexpr (kRows == 1) {
-      if (!finds_room()) return nullptr;
-    } else {
-      wait(empty[place.stage], place.parity ^ 1, patience, kRoomPhase);
-    }
+    if (kRows == 1 && --unasked == 0) await_workers();
+    wait(empty[place.stage], place.parity ^ 1, patience, kRoomPhase);
     arrive_expecting(full[place.stage], bytes);
     return ring + place.stage * kStageBytes;
   }
   // Rows of `row_stages` stages each. A stage's copies are unrolled: with a loop around them this thread was slower than memory. Rows of
   // one stage are one piece of memory and go in larger copies, which cost the other blocks' words less time on their way.
-  __device__ bool octet(const __nv_bfloat16* weight, int first_row, int row_stages) {
+  __device__ void octet(const __nv_bfloat16* weight, int first_row, int row_stages) {
     const int columns = row_stages * kStageColumns;
     const __nv_bfloat16* from = weight + static_cast<int64_t>(first_row) * columns;
 #pragma unroll 1
     for (int s = 0; s < row_stages; ++s) {
       char* to = next_slot(kStageBytes);
-      if (!to) return false;
       if (row_stages == 1) {
 #pragma unroll
         for (int piece = 0; piece < 4; ++piece) copy(to + piece * 2 * kRowBytes, from + piece * 2 * kStageColumns, 2 * kRowBytes);
@@ -148,9 +136,8 @@ struct Producer {
       }
       place.next();
     }
-    return true;
   }
-  __device__ bool keys_and_values(int layer, int window, int group, int rank) {
+  __device__ void keys_and_values(int layer, int window, int group, int rank) {
     constexpr int kHalf = kStageBytes / 2;
     const OwnBlocks<kRows>& own = own_of_stream(steps);
     const __nv_bfloat16* base = kv_row<__nv_bfloat16>(p.kv, layer, 0, group, false, 0);
@@ -165,7 +152,6 @@ struct Producer {
         if (!turn.present || cached <= 0) continue;
         const uint32_t bytes = min(S::kPositions, cached) * S::kHeadDim * 2;
         char* to = next_slot(2 * bytes);
-        if (!to) return false;
         const __nv_bfloat16* keys = base + static_cast<int64_t>(own.offset[turn.at]) * (S::kPositions * S::kHeadDim);
 #pragma unroll 1
         for (uint32_t at = 0; at < bytes; at += 2 * kRowBytes) {
@@ -176,11 +162,9 @@ struct Producer {
         place.next();
       }
     }
-    return true;
   }
 
-  // A step's stages; false when the workers have left.
-  __device__ bool step(bool with_head) {
+  __device__ void step(bool with_head) {
     const int block = blockIdx.x, group = block / kGroupBlocks, rank = block % kGroupBlocks;
     const int head_octets = p.vocab / 8 / kBlocks + (block < p.vocab / 8 % kBlocks ? 1 : 0);
     for (int layer = 0; layer < p.layer_count + (with_head ? 1 : 0); ++layer) {
@@ -191,7 +175,7 @@ struct Producer {
       for (int phase = 0; phase < (is_head ? 1 : 4); ++phase) {
         if (phase == 1) {
           if (layer == 0) wait(steps.own_ready, 0, patience, kRoomPhase);
-          if (!keys_and_values(layer, l.window, group, rank)) return false;
+          keys_and_values(layer, l.window, group, rank);
         }
         const __nv_bfloat16* weight = is_head ? p.head : phase == 0 ? l.qkv : phase == 1 ? l.output : phase == 2 ? l.gate_up : l.down;
         const int row_stages = phase == 1 ? S::kQueries : phase == 3 ? S::kMlp : S::kHidden;
@@ -206,11 +190,10 @@ struct Producer {
           } else if (phase == 2) {
             row = o < S::kMlp ? (block * S::kMlp + o) * 8 : S::kMlp * kStageColumns + (block * S::kMlp + o - S::kMlp) * 8;
           }
-          if (!octet(weight, row, row_stages)) return false;
+          octet(weight, row, row_stages);
         }
       }
     }
-    return true;
   }
 
   // Waits for the inputs of the next step; false when there is none. What it keeps of steps lies in shared memory, for want of registers.
@@ -220,31 +203,21 @@ struct Producer {
       if (!p.mailbox || at == p.most_steps) return false;
       // Not by a wait that sleeps at the barrier: nobody arrives there when the workers leave.
       const long long start = clock64();
-      while (!phase_is_over_now(steps.next_ready, (at - 1) & 1) && !left() && !patience.where)
+      while (!phase_is_over_now(steps.next_ready, (at - 1) & 1) && !steps.stop && !patience.where)
         if (clock64() - start > kStalledCycles / 16) patience.give_up(kInputsPhase);
       if (patience.where) steps.stalled = 1;
-      if (patience.where || left()) return false;
+      if (patience.where || steps.stop) return false;
       steps.stream_place = place.stage << 1 | place.parity;
       steps.stream_begun = at;
+      unasked = kStages + 1;
+      static_assert(S::kHidden * S::kHeadOctets + S::kHidden * S::kQueries + 2 * S::kMlp * S::kHidden + S::kHidden * S::kMlp > kStages);
       return true;
     }
     return false;
   }
-  // A block must not end before its copies have.
-  __device__ void drain() {
-    if constexpr (kRows == 1) {
-      RingPlace<kStages> begun{steps.stream_place >> 1, static_cast<uint32_t>(steps.stream_place & 1)};
-      for (; begun.stage != place.stage || begun.parity != place.parity; begun.next())
-        wait(full[begun.stage], begun.parity, patience, kStreamPhase);
-    }
-  }
   __device__ void run(bool with_head) {
-    do {
-      if (!step(with_head)) {
-        drain();
-        break;
-      }
-    } while (next_step());
+    do step(with_head);
+    while (next_step());
     if (patience.where) report_fault(p.fault, DeviceFault::decode_stalled, blockIdx.x, patience.where);
   }
 };

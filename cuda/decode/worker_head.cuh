@@ -92,13 +92,11 @@ __device__ void Worker<S, kProbe>::choose_and_go_on(const BestLogit& best, uint3
   }
 }
 
-// The workers' turn of the same: where they leave, so does the stream, which may wait for room.
+// For all workers.
 template <class S, Probe kProbe>
 __device__ bool Worker<S, kProbe>::goes_on() {
   meet_workers();
-  if (sh.goes_on) return true;
-  if (lane == 0) arrive(ring.empty[ring.place.stage]);
-  return false;
+  return sh.goes_on;
 }
 
 }  // namespace bolide::decode
