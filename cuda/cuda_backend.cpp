@@ -15,6 +15,8 @@
 #include "cuda/context.h"
 #include "cuda/cublaslt.h"
 #include "cuda/decode/decode_step.h"
+#include "cuda/decode/mailbox.h"
+#include "cuda/decode/run_on.h"
 #include "cuda/download.h"
 #include "cuda/graph.h"
 #include "cuda/kv_cache.h"
@@ -32,6 +34,8 @@ namespace bolide {
 namespace {
 
 constexpr size_t kAheadPieceBytes = size_t{1} << 20;
+// Half a second for a small model: other programs' work on the device comes in between.
+constexpr int32_t kStepsOfLaunch = 1024;
 
 // Ops called one by one have the capacity of the last reserve(), those of a step the step's, and what is known of its inputs.
 class CapacityOfStep {
@@ -95,18 +99,32 @@ class CudaBackend final : public Backend {
   std::optional<DecodeForm> decode_form(const DecodeModel& model) const override;
   NormQkvComparison compare_norm_qkv(const NormQkvShape& shape) override;
 
+  DecodeCounters counters() const {
+    return run_on_ ? DecodeCounters{run_on_->steps(), run_on_->launches(), run_on_->left_out()} : DecodeCounters();
+  }
+
  private:
   // Every entry from above selects the device: the calling thread may have used another.
   void select() { check_cuda(cudaSetDevice(context_.device), "cudaSetDevice", {"backend"}); }
-  // For what may read weights: they are there afterwards.
-  CudaContext& use() {
+  // Before anything goes on the stream: no step is left behind.
+  void take_stream() {
     select();
+    if (run_on_) run_on_->leave();
+  }
+  // The same for what may read weights: they are there afterwards.
+  CudaContext& use() {
+    take_stream();
     uploader_.finish();
     return context_;
+  }
+  // Whether decode kernels may go on from such a step to the next.
+  bool may_run_on(const Step& step) const {
+    return run_on_ && step.capacity.tokens == 1 && step.plain_sampling && step.one_row_each && decode_.why_not(context_, step).empty();
   }
   template <class T>
   void grow(T*& pointer, size_t& have, std::unique_ptr<CudaBuffer>& owner, size_t bytes);
   void throw_fault();
+  void run_or_post(const Step& step);
 
   CudaContext context_;
   std::string name_;
@@ -121,6 +139,9 @@ class CudaBackend final : public Backend {
   std::unique_ptr<CudaBuffer> operand_, row_scale_, product_, widened_, wide_, attention_, arrivals_, sampling_;
   size_t row_scale_bytes_ = 0;
   DecodeSteps decode_;
+  int32_t most_steps_ = kStepsOfLaunch;
+  std::unique_ptr<DecodeMailbox> mailbox_;
+  std::unique_ptr<RunOn> run_on_;  // null: every step is launched
   StepGraphs graphs_;
 };
 
@@ -165,6 +186,11 @@ CudaBackend::CudaBackend(int device, DType activations) : uploader_(device), dec
   std::memset(fault, 0, sizeof(DeviceFault));
   // With unified addressing, which every 64-bit platform has, the host's address is the device's.
   context_.fault = static_cast<DeviceFault*>(fault);
+  if (const char* steps = std::getenv("BOLIDE_DECODE_STEPS")) most_steps_ = std::atoi(steps);
+  if (context_.decode && most_steps_ > 1 && properties.major == 9) {
+    mailbox_ = std::make_unique<DecodeMailbox>(context_, uploads_, *ahead_staging_, ahead_, [this] { throw_fault(); });
+    run_on_ = std::make_unique<RunOn>(*mailbox_);
+  }
 }
 
 CudaBackend::~CudaBackend() {
@@ -172,6 +198,8 @@ CudaBackend::~CudaBackend() {
   uploader_.wait();
   cudaStreamSynchronize(context_.stream);
   graphs_.clear();
+  run_on_.reset();
+  mailbox_.reset();
   staging_.reset();
   ahead_staging_.reset();
   cudaEventDestroy(ahead_);
@@ -203,7 +231,7 @@ std::unique_ptr<Buffer> CudaBackend::alloc(size_t bytes) {
 }
 
 void CudaBackend::upload(void* to, const void* from_host, size_t bytes) {
-  select();
+  take_stream();
   staging_->copy(to, from_host, bytes);
 }
 
@@ -214,7 +242,7 @@ void CudaBackend::download(void* to_host, const void* from, size_t bytes) {
 }
 
 void CudaBackend::upload_ahead(void* to, const void* from_host, size_t bytes) {
-  use();
+  select();
   ahead_staging_->copy(to, from_host, bytes);
   check_cuda(cudaEventRecord(ahead_, uploads_), "upload", {"memory"});
   ahead_pending_ = true;
@@ -229,7 +257,8 @@ void CudaBackend::sync() {
 
 std::unique_ptr<Download> CudaBackend::make_download(size_t bytes) {
   use();
-  return std::make_unique<CudaDownload>(context_.stream, downloads_, bytes, [this] { throw_fault(); });
+  return std::make_unique<CudaDownload>(
+      context_.stream, downloads_, bytes, [this] { throw_fault(); }, run_on_.get());
 }
 
 void CudaBackend::throw_fault() {
@@ -251,7 +280,7 @@ void CudaBackend::throw_fault() {
       throw_contract(fmt::format("token id {} of row {} is outside the vocabulary", value, row).c_str(), {"embed"});
     case DeviceFault::decode_stalled:
       throw_contract(fmt::format("the decode kernel waited in vain (block {}, layer {}, {})", row, value >> 8,
-                                 decode::kPhaseNames[static_cast<size_t>(std::min(value & 255, decode::kPhases + 1))])
+                                 decode::kPhaseNames[static_cast<size_t>(std::min(value & 255, decode::kPhases + 2))])
                          .c_str(),
                      {"step"});
     case DeviceFault::stalled:
@@ -262,14 +291,14 @@ void CudaBackend::throw_fault() {
 }
 
 std::unique_ptr<Matrix> CudaBackend::prepare(std::span<const TensorView> stacked_rows) {
-  select();
+  take_stream();
   graphs_.clear();
   decode_.clear();
   return std::make_unique<CudaMatrix>(stacked_rows, context_.device, *staging_, uploader_);
 }
 
 std::unique_ptr<Buffer> CudaBackend::prepare_vector(std::span<const TensorView> parts, float offset) {
-  select();
+  take_stream();
   std::vector<float> all;
   for (const TensorView& part : parts) {
     BOLIDE_CHECK(part.data != nullptr);
@@ -282,7 +311,7 @@ std::unique_ptr<Buffer> CudaBackend::prepare_vector(std::span<const TensorView> 
 }
 
 std::unique_ptr<KvCache> CudaBackend::alloc_kv(const KvCacheSpec& spec) {
-  select();
+  take_stream();
   graphs_.clear();
   return std::make_unique<CudaKvCache>(spec, context_.device);
 }
@@ -361,9 +390,12 @@ NormQkvComparison CudaBackend::compare_norm_qkv(const NormQkvShape& shape) {
 }
 
 void CudaBackend::run_step(const Step& step) {
-  use();
+  select();
+  uploader_.finish();
   const StepCapacity& c = step.capacity;
   BOLIDE_CHECK(c.tokens <= reserved_.tokens && c.sequences <= reserved_.sequences && c.logit_rows <= reserved_.logit_rows);
+  if (may_run_on(step)) return run_or_post(step);
+  take_stream();
   const CapacityOfStep scope(context_, step);
   if (std::exchange(ahead_pending_, false)) check_cuda(cudaStreamWaitEvent(context_.stream, ahead_), "wait for an upload", {"step"});
   if (!step.copies.empty()) copy_chunks(*step.kv, step.copies);
@@ -371,7 +403,21 @@ void CudaBackend::run_step(const Step& step) {
   graphs_.run(step, one_kernel, context_.stream, [&] { enqueue_step(context_, step); });
 }
 
+void CudaBackend::run_or_post(const Step& step) {
+  if (!step.copies.empty()) {
+    take_stream();
+    if (std::exchange(ahead_pending_, false)) check_cuda(cudaStreamWaitEvent(context_.stream, ahead_), "wait for an upload", {"step"});
+    copy_chunks(*step.kv, step.copies);
+  }
+  ahead_pending_ = false;  // the launch waits, or the kernel for the word behind the upload
+  DecodeLaunch launch = decode_.launch_of(context_, step);
+  mailbox_->join(launch.parameters, most_steps_);
+  run_on_->run(launch);
+}
+
 }  // namespace
+
+DecodeCounters cuda_decode_counters(const Backend& backend) { return dynamic_cast<const CudaBackend&>(backend).counters(); }
 
 std::unique_ptr<Backend> make_cuda_backend(int device, DType activations) {
   const CudaDevices found = cuda_devices();

@@ -21,6 +21,13 @@ CudaDevices cuda_devices();
 // activations: bf16, or f32, with which every product, norm and buffer is float32 (slower; for checks and for float32 accuracy).
 std::unique_ptr<Backend> make_cuda_backend(int device, DType activations = DType::bf16);
 
+// Test access: decode steps that a kernel may run one behind the other, how many launches they took, and how many were left out behind a
+// stop id.
+struct DecodeCounters {
+  int64_t steps = 0, launches = 0, left_out = 0;
+};
+DecodeCounters cuda_decode_counters(const Backend& backend);
+
 // "CUDA 13.0, compiled for sm_80 sm_90a".
 std::string cuda_build_description();
 

@@ -1,6 +1,7 @@
 #include "cuda/download.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "cuda/check.h"
@@ -12,8 +13,8 @@ constexpr CudaSite kSite{"download"};
 
 }  // namespace
 
-CudaDownload::CudaDownload(cudaStream_t made_on, cudaStream_t copied_on, size_t bytes, std::function<void()> check)
-    : made_on_(made_on), copied_on_(copied_on), check_(std::move(check)) {
+CudaDownload::CudaDownload(cudaStream_t made_on, cudaStream_t copied_on, size_t bytes, std::function<void()> check, RunOn* run_on)
+    : made_on_(made_on), copied_on_(copied_on), check_(std::move(check)), run_on_(run_on) {
   check_cuda(cudaEventCreateWithFlags(&made_, cudaEventDisableTiming), "event", kSite);
   check_cuda(cudaEventCreateWithFlags(&done_, cudaEventDisableTiming), "event", kSite);
   check_cuda(cudaMallocHost(&data_, std::max<size_t>(bytes, 1)), "pinned host memory", kSite);
@@ -27,6 +28,9 @@ CudaDownload::~CudaDownload() {
 }
 
 void CudaDownload::start(const void* from, size_t bytes) {
+  number_ = run_on_ && bytes == sizeof(SampledToken) ? run_on_->number_of(from) : std::nullopt;
+  if (number_) return;
+  if (run_on_) run_on_->leave();
   check_cuda(cudaEventRecord(made_, made_on_), "event", kSite);
   check_cuda(cudaStreamWaitEvent(copied_on_, made_), "wait for the step", kSite);
   check_cuda(cudaMemcpyAsync(data_, from, bytes, cudaMemcpyDeviceToHost, copied_on_), "copy", kSite);
@@ -34,6 +38,14 @@ void CudaDownload::start(const void* from, size_t bytes) {
 }
 
 const void* CudaDownload::wait() {
+  if (number_) {
+    // What the kernel draws by itself comes without log-probabilities.
+    SampledToken token{};
+    token.id = run_on_->wait(*number_);
+    check_();
+    std::memcpy(data_, &token, sizeof token);
+    return data_;
+  }
   const cudaError_t status = cudaEventSynchronize(done_);
   check_();  // first: a kernel that reports a fault and ends itself fails the stream too, and the fault says more
   check_cuda(status, "wait", kSite);

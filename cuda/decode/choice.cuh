@@ -13,24 +13,33 @@ struct RowSampling {
   int allowed;  // ids below it may be drawn
   bool plain;   // nothing but temperature shapes the distribution
 
-  __device__ RowSampling(const Parameters& p, int row)
-      : spec(p.in.sampling[row]),
+  // of: the row's, or a copy of it.
+  __device__ RowSampling(const Parameters& p, const SamplingSpec& of, int row)
+      : spec(of),
         allowed(spec.allowed_vocab > 0 ? min(spec.allowed_vocab, p.vocab) : p.vocab),
-        plain(spec.target < 0 && spec.top_logprobs < 0 && p.in.seen_offsets[row + 1] == p.in.seen_offsets[row] &&
-              p.in.bias_offsets[row + 1] == p.in.bias_offsets[row] &&
-              (!(spec.temperature > 0.0f) || !((spec.top_k > 0 && spec.top_k < p.vocab) || spec.top_p < 1.0f || spec.min_p > 0.0f))) {}
+        plain(p.alone ||
+              (spec.target < 0 && spec.top_logprobs < 0 && p.in.seen_offsets[row + 1] == p.in.seen_offsets[row] &&
+               p.in.bias_offsets[row + 1] == p.in.bias_offsets[row] &&
+               (!(spec.temperature > 0.0f) || !((spec.top_k > 0 && spec.top_k < p.vocab) || spec.top_p < 1.0f || spec.min_p > 0.0f)))) {}
+};
+
+enum BestNote : uint32_t {
+  infinity_met = 1,
+  nan_met = 2,
+  wait_given_up = 4,
+  next_is_there = 8,  // block 0's alone: the kernel may go on
 };
 
 struct BestLogit {
   float value = -INFINITY;
   int32_t id = INT_MAX;
-  uint32_t broken = 0;  // 1: an infinity was met, 2: NaN
+  uint32_t notes = 0;  // of BestNote
 
   __device__ void keep(float v, int32_t i) {
     if (v > value || (v == value && i < id)) value = v, id = i;
   }
   __device__ void add(const RowSampling& sampling, float v, int32_t i) {
-    broken |= v != v ? 2 : v > 3.4e38f ? 1 : 0;
+    notes |= v != v ? nan_met : v > 3.4e38f ? infinity_met : 0;
     if (!sampling.plain || i >= sampling.allowed) return;
     const SamplingSpec& spec = sampling.spec;
     if (spec.temperature > 0.0f) {
@@ -43,20 +52,20 @@ struct BestLogit {
   __device__ void join_warp() {
 #pragma unroll
     for (int offset = 16; offset > 0; offset /= 2) keep(__shfl_xor_sync(kAllLanes, value, offset), __shfl_xor_sync(kAllLanes, id, offset));
-    broken = __reduce_or_sync(kAllLanes, broken);
+    notes = __reduce_or_sync(kAllLanes, notes);
   }
   // words: [kBlocks][2]
   __device__ void publish(uint64_t* words, int block, uint32_t epoch) const {
-    store_word(words + 2 * block, __float_as_uint(value), broken, epoch);
+    store_word(words + 2 * block, __float_as_uint(value), notes, epoch);
     store_word(words + 2 * block + 1, static_cast<uint32_t>(id), 0, epoch);
   }
-  __device__ bool is_token() const { return broken == 0 && value > -INFINITY && value < INFINITY; }
+  __device__ bool is_token() const { return (notes & ~next_is_there) == 0 && value > -INFINITY && value < INFINITY; }
   __device__ void store(SampledToken& out, int lane) const {
     for (int i = lane; i < static_cast<int>(sizeof(SampledToken) / 4); i += 32) reinterpret_cast<int32_t*>(&out)[i] = i == 0 ? id : 0;
   }
-  __device__ void report(const Parameters& p, int row) const {
-    p.out[row].id = -1;
-    report_fault(p.fault, broken & 2 ? DeviceFault::nan_logits : DeviceFault::infinite_logits, row, 0);
+  __device__ void report(const Parameters& p, SampledToken& out, int row) const {
+    out.id = -1;
+    report_fault(p.fault, notes & nan_met ? DeviceFault::nan_logits : DeviceFault::infinite_logits, row, 0);
   }
 };
 
@@ -70,7 +79,7 @@ __device__ inline BestLogit best_of_blocks(const uint64_t* words, int lane, uint
     do w = load_words(words + 2 * (lane + 32 * i)), ++n;
     while (__any_sync(kAllLanes, !w.are_of(epoch) && patience.holds(n, phase)));
     best.keep(__uint_as_float(w.a.low), static_cast<int32_t>(w.b.low));
-    best.broken |= w.a.high & 0xffff;
+    best.notes |= w.a.high & 0xffff;
   }
   best.join_warp();
   return best;

@@ -196,8 +196,7 @@ const Layer* DecodeSteps::table(CudaContext& context, const std::vector<Layer>& 
   return static_cast<const Layer*>(made.memory->data());
 }
 
-bool DecodeSteps::enqueue(CudaContext& context, const Step& step, long long* clocks) {
-  if (!why_not(context, step).empty()) return false;
+DecodeLaunch DecodeSteps::launch_of(CudaContext& context, const Step& step) {
   const Pattern pattern(step);
   const NormQkvArgs& qkv = first_qkv(step);
   const CompiledShape& shape = *find_shape(shapes_, dims_of(step, pattern));
@@ -208,7 +207,8 @@ bool DecodeSteps::enqueue(CudaContext& context, const Step& step, long long* clo
     buffer = std::make_unique<CudaBuffer>(buffer_bytes(several), device_, "the decode kernel");
     check_cuda(cudaMemsetAsync(buffer->data(), 0, buffer_bytes(several), context.stream), "memset", {"decode"});
   }
-  decode::Parameters p{};
+  DecodeLaunch made{};
+  decode::Parameters& p = made.parameters;
   p.in = *qkv.in;
   p.layers = table(context, layer_table(step, pattern));
   p.layer_count = static_cast<int32_t>(pattern.layers);
@@ -229,14 +229,21 @@ bool DecodeSteps::enqueue(CudaContext& context, const Step& step, long long* clo
   p.alone = step.plain_sampling;
   p.drawn = reinterpret_cast<int32_t*>(p.epoch + 1);
   p.fault = context.fault;
-  p.clocks = clocks;
   // context.copy_pace is that of copies by all multiprocessors. In the layers a little faster served best, in the head, where nothing waits
   // for other blocks, as fast as memory goes (measured on an H100, docs/performance.md).
   const auto pace = [&](int percent) { return context.copy_pace * 2 * decode::kBlocks * percent / (100 * context.multiprocessors); };
   p.pace = pace(98);
   p.head_pace = pace(90);
-  (several ? shape.launch_rows : shape.launch)(p, context.stream);
-  if (!p.alone) cuda_sample(context, *pattern.sample, p.drawn);
+  made.launch = several ? shape.launch_rows : shape.launch;
+  return made;
+}
+
+bool DecodeSteps::enqueue(CudaContext& context, const Step& step, long long* clocks) {
+  if (!why_not(context, step).empty()) return false;
+  DecodeLaunch made = launch_of(context, step);
+  made.parameters.clocks = clocks;
+  made.launch(made.parameters, context.stream);
+  if (!made.parameters.alone) cuda_sample(context, std::get<SampleArgs>(step.ops.back()), made.parameters.drawn);
   return true;
 }
 

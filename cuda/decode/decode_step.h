@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "cuda/decode/run_on.h"
 #include "cuda/decode/shapes.h"
 #include "cuda/memory.h"
 
@@ -20,6 +21,8 @@ class DecodeSteps {
   // Enqueues the step as one kernel, and sample() where that has more to do than the kernel can. False when it does not fit the kernel,
   // which then has not been touched; why_not() says what does not fit. clocks: see decode::Parameters.
   bool enqueue(CudaContext& context, const Step& step, long long* clocks = nullptr);
+  // A step that fits as enqueue() launches it.
+  DecodeLaunch launch_of(CudaContext& context, const Step& step);
   // Runs a step that fits `repetitions` times and says where the time went.
   std::vector<PhaseTime> phases(CudaContext& context, const Step& step, int32_t repetitions);
   // Empty when the step fits.

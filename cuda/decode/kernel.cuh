@@ -15,32 +15,19 @@
 
 namespace bolide::decode {
 
-// What the block owns of each row's context but for where it lies, by thread 0.
-template <class S, int kRows>
-__device__ inline void count_own(const Parameters& p, OwnBlocks<kRows>& own, int rows, int rank) {
-  if (threadIdx.x != 0) return;
-  own.first[0] = own.most = 0;
-#pragma unroll
-  for (int row = 0; row < kRows; ++row) {
-    if (row >= rows) break;
-    const int slot = p.in.slots[row];
-    add_row(own, rank, row, p.in.kv_lengths[row] - 1, S::kPositions);
-    own.slot_chunk[row] = slot / p.kv.chunk_tokens;
-    own.slot_offset[row] = slot % p.kv.chunk_tokens;
+// What the workers have to know of the launch's first step, by the first threads.
+template <class S>
+__device__ inline void begin_steps(const Parameters& p, StepShared<1>& sh, int rank) {
+  if (threadIdx.x == 0) {
+    count_own<S, 1>(p.in, p.kv, sh.own[0], 1, rank);
+    const int32_t given = p.in.token_ids[0];
+    sh.now =
+        step_of(p.in, sh.own[0], given < 0 && p.previous ? p.previous[-1 - given].id : given, p.out, p.mailbox ? p.mailbox->first : 0, 0);
+    sh.workers_begun = sh.stream_begun = sh.stop = sh.stalled = 0;
+    init_barrier(sh.next_ready, 1);
   }
-}
-// Where it lies, by `threads` threads.
-template <class S, int kRows>
-__device__ inline void find_own(const Parameters& p, OwnBlocks<kRows>& own, int rows, int rank, int thread, int threads) {
-  for (int row = 0; row < rows; ++row) {
-    const int* chunk_ids = p.in.chunk_ids + p.in.chunk_offsets[row];
-    for (int j = own.first[row] + thread; j < own.first[row + 1]; j += threads) {
-      const int position = (rank_in_row(rank, row) + (j - own.first[row]) * kGroupBlocks) * S::kPositions;
-      const int64_t at = static_cast<int64_t>(chunk_ids[position / p.kv.chunk_tokens]) * p.kv.kv_heads * 2 * p.kv.chunk_tokens +
-                         position % p.kv.chunk_tokens;
-      own.offset[j] = static_cast<int>(at / S::kPositions);
-    }
-  }
+  const int i = static_cast<int>(threadIdx.x) - 32;
+  if (i >= 0 && i < kSpecWords) reinterpret_cast<uint32_t*>(&sh.sampling[0])[i] = reinterpret_cast<const uint32_t*>(p.in.sampling)[i];
 }
 
 // kRows: 1, or kMaxRows for up to that many.
@@ -54,7 +41,10 @@ __global__ void __launch_bounds__(kThreads + 128, 1) decode_kernel(const __grid_
     reinterpret_cast<uint64_t*>(sh.base.layers)[i] = reinterpret_cast<const uint64_t*>(p.layers)[i];
   if (threadIdx.x < kBlockClocks) sh.base.clocks[threadIdx.x] = 0;
   const int rank = blockIdx.x % kGroupBlocks, rows = kRows == 1 ? 1 : min(p.in.counts->tokens, kRows);
-  count_own<S, kRows>(p, sh.base.own, rows, rank);
+  if constexpr (kRows == 1)
+    begin_steps<S>(p, sh.base, rank);
+  else if (threadIdx.x == 0)
+    count_own<S, kRows>(p.in, p.kv, sh.base.own, rows, rank);
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; ++i) {
       init_barrier(sh.full[i], 1);
@@ -67,15 +57,19 @@ __global__ void __launch_bounds__(kThreads + 128, 1) decode_kernel(const __grid_
   const bool with_head = p.in.counts->logit_rows > 0;
   if (threadIdx.x >= kThreads) {
     shrink_registers<40>();
+    const int helper = static_cast<int>(threadIdx.x) - kThreads - 32;
     if (threadIdx.x == kThreads) {
-      Producer<S, kStages, kRows, kProbe>(p, sh.base.layers, sh.base.own, rows, sh.ring, sh.full, sh.empty)
-          .run(with_head, &sh.base.own_ready);
-    } else if (threadIdx.x >= kThreads + 32) {
+      Producer<S, kStages, kRows, kProbe>(p, sh.base.layers, sh.base, rows, sh.ring, sh.full, sh.empty).run(with_head);
+    } else if (helper >= 0) {
       if (kProbe == Probe::delays) Delays(*p.epoch, static_cast<int>(threadIdx.x / 32)).sleep();
-      find_own<S, kRows>(p, sh.base.own, rows, rank, threadIdx.x - kThreads - 32, 96);
+      find_own<S, kRows>(p.in, p.kv, own_of_stream(sh.base), rows, rank, helper, 96);
       __syncwarp();
       if (threadIdx.x % 32 == 0) arrive(sh.base.own_ready);
-      if (kRows > 1) age_words(p.words + rows * S::kWords, (kRows - rows) * S::kWords, *p.epoch, threadIdx.x - kThreads - 32, 96);
+      if constexpr (kRows == 1) {
+        if (p.mailbox && helper < 32) StepBringer<S>{p, sh.base, rank, helper}.run();
+      } else {
+        age_words(p.words + rows * S::kWords, (kRows - rows) * S::kWords, *p.epoch, helper, 96);
+      }
     }
   } else {
     grow_registers<232>();

@@ -29,6 +29,26 @@ struct Layer {
   int32_t reserved = 0;
 };
 
+// How the kernel for one row goes on to the next step by itself (run_on.h). Steps that may come so have numbers, in the order of their run.
+struct PostedStep {
+  StepInputs in;
+  SampledToken* out;
+};
+// In device memory, written by the host.
+struct Mailbox {
+  uint32_t first;        // the step that the kernel was launched for
+  uint32_t posted;       // the last step that a kernel under way may take over: written behind its inputs
+  PostedStep places[2];  // of a posted step: by its number modulo 2
+};
+// What the host gets to know of step n, in a word at n modulo kOutcomes: number << 32 | StepEnd << 30 | token id.
+constexpr int kOutcomes = 8;
+enum class StepEnd : uint32_t {
+  leaves,   // the step behind it needs a launch of its own
+  goes_on,  // the kernel takes it over
+  stops,    // the token is one of the row's stop ids: nobody wants a step behind it
+  broken,   // there is no token, and the kernel ends with a report
+};
+
 struct Parameters {
   StepInputs in;
   const Layer* layers;  // [layer_count] in device memory
@@ -50,15 +70,20 @@ struct Parameters {
   DeviceFault* fault;
   int32_t pace, head_pace;  // clocks from one copy of 2 KB to the next, in the layers and in the head
   long long* clocks;        // null, or [kAllClocks] to add to
+  // Null: the kernel ends with its step. One row alone, and only where `alone`.
+  const Mailbox* mailbox;
+  uint64_t* outcomes;  // [kOutcomes] in host memory
+  int32_t most_steps;  // of a launch
 };
 
 // What a block does, in this order in every layer but for the head; and what of it its first warp's clocks are counted under.
 enum Phase { qkv_product, attention, combination, output_product, gate_up_product, down_product, head_product, kPhases };
 enum Part { waiting, loading, computing, kParts };
-constexpr const char* kPhaseNames[kPhases + 2] = {"QKV product",    "attention",           "combination of its parts",
-                                                  "output product", "gate and up product", "down product",
-                                                  "head",           "stream of weights",   "room in the stream"};
-constexpr uint32_t kStreamPhase = kPhases, kRoomPhase = kPhases + 1;  // only of reports: waiting for a copy, for a free slot
+constexpr const char* kPhaseNames[kPhases + 3] = {
+    "QKV product",  "attention", "combination of its parts", "output product",     "gate and up product",
+    "down product", "head",      "stream of weights",        "room in the stream", "inputs of the next step"};
+// Only of reports: waiting for a copy, for a free slot, for what a block has of the next step.
+constexpr uint32_t kStreamPhase = kPhases, kRoomPhase = kPhases + 1, kInputsPhase = kPhases + 2;
 // A block's clocks: [kPhases][kParts]. Behind those of all blocks, block 0's nanoseconds and clocks of whole kernels.
 constexpr int kBlockClocks = static_cast<int>(kPhases) * static_cast<int>(kParts), kAllClocks = kBlocks * kBlockClocks + 2;
 

@@ -10,7 +10,7 @@ template <class S, Probe kProbe>
 __device__ void RowsWorker<S, kProbe>::head(uint32_t epoch) {
   constexpr int kTogether = 4;
   const int of_row = warp < rows ? warp : 0;
-  const RowSampling sampling(p, of_row);
+  const RowSampling sampling(p, p.in.sampling[of_row], of_row);
   const int octets = p.vocab / 8 / kBlocks + (block < p.vocab / 8 % kBlocks ? 1 : 0);
   RowsPart<S::kHidden> x;
   BestLogit best;
@@ -47,7 +47,7 @@ __device__ void RowsWorker<S, kProbe>::choose(bool plain, uint32_t epoch) {
     if (drawn)
       best.store(p.out[warp], lane);
     else if (p.alone && lane == 0)
-      best.report(p, warp);
+      best.report(p, p.out[warp], warp);
   }
   // sample() draws all rows or none.
   if (lane == 0) sh.sums[parity][warp][0] = drawn ? 1.0f : 0.0f;

@@ -2,21 +2,20 @@
 #pragma once
 
 #include "cuda/decode/attention.cuh"
+#include "cuda/decode/steps.cuh"
 #include "cuda/device/activate.cuh"
 
 namespace bolide::decode {
 
 // kRows: 1, or kMaxRows for that many at most.
 template <class S, int kRows>
-struct SharedBase {
+struct SharedBase : StepShared<kRows> {
   Layer layers[kMaxLayers];
   AttentionShared<S, kRows> attention;
   // The warps' shares of a product's rows, for each row of the step: of this product and the one before.
   alignas(16) float sums[2][kWarps][S::kMaxSums * kRows];
   alignas(16) float squares[2][kRows][kWarps];
   long long clocks[kBlockClocks];
-  OwnBlocks<kRows> own;
-  uint64_t own_ready;
 };
 constexpr size_t kSharedLimit = 227 * 1024;
 template <class S, int kRows>

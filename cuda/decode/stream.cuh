@@ -11,7 +11,7 @@
 
 #include "cuda/decode/edges.cuh"
 #include "cuda/decode/probe.cuh"
-#include "cuda/decode/turns.h"
+#include "cuda/decode/steps.cuh"
 #include "cuda/device/kv.cuh"
 
 namespace bolide::decode {
@@ -58,26 +58,33 @@ template <class S, int kStages, int kRows, Probe kProbe>
 struct Producer {
   const Parameters& p;
   const Layer* layers;
-  const OwnBlocks<kRows>& own;
+  StepShared<kRows>& steps;
   const int rows;
   char* ring;
   uint64_t *full, *empty;
   RingPlace<kStages> place;
-  long long due = 0;
+  uint32_t due;  // on the clock's low half, as all times here: they lie less than a second apart
   int pace = 0;
+  int unasked = 0;  // stages until it has to be known that the workers go on with the step
   uint64_t policy;
   Patience patience;
   Delays delays;
 
-  __device__ Producer(const Parameters& parameters, const Layer* table, const OwnBlocks<kRows>& owned, int row_count, char* ring_data,
+  __device__ static uint32_t low_clock() {
+    uint32_t t;
+    asm volatile("mov.u32 %0, %clock;" : "=r"(t));
+    return t;
+  }
+  __device__ Producer(const Parameters& parameters, const Layer* table, StepShared<kRows>& shared, int row_count, char* ring_data,
                       uint64_t* f, uint64_t* e)
       : p(parameters),
         layers(table),
-        own(owned),
+        steps(shared),
         rows(row_count),
         ring(ring_data),
         full(f),
         empty(e),
+        due(low_clock()),
         delays(kProbe == Probe::delays ? *parameters.epoch : 0, kWarps) {
     asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));  // the stream must not push the edges' words out of L2
   }
@@ -86,17 +93,34 @@ struct Producer {
   // every stall, and then the few words that blocks wait for take ten times as long.
   __device__ void copy(char* to, const void* from, uint32_t bytes) {
     const int gap = static_cast<int>(bytes) * pace >> 11;
-    long long now;
-    do now = clock64();
-    while (now < due);
-    due = max(due, now - 8 * pace) + gap;
+    uint32_t now;
+    do now = low_clock();
+    while (static_cast<int32_t>(now - due) < 0);
+    due += max(0, static_cast<int32_t>(now - due) - 8 * pace) + gap;
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
                      shared_address(to)),
                  "l"(from), "r"(bytes), "r"(shared_address(full + place.stage)), "l"(policy)
                  : "memory");
   }
+  // Behind so many stages of a step as the ring holds, the next would wait for workers that may have left: then this thread ends here. (A
+  // check at every stage, or a way back out of the loops, costs more than it looks: the thread has no registers left, and memory is hardly
+  // slower.)
+  __device__ void await_workers() {
+    if constexpr (kRows == 1) {
+      const int at = steps.stream_begun;
+      while (steps.workers_begun < at && !steps.stop) continue;
+      if (steps.workers_begun >= at) return;
+      // Not before the block's copies have ended.
+      RingPlace<kStages> begun{steps.stream_place >> 1, static_cast<uint32_t>(steps.stream_place & 1)};
+      for (; begun.stage != place.stage || begun.parity != place.parity; begun.next())
+        wait(full[begun.stage], begun.parity, patience, kStreamPhase);
+      if (patience.where) report_fault(p.fault, DeviceFault::decode_stalled, blockIdx.x, patience.where);
+      asm volatile("exit;");
+    }
+  }
   __device__ char* next_slot(uint32_t bytes) {
     if (kProbe == Probe::delays) delays.sleep();
+    if (kRows == 1 && --unasked == 0) await_workers();
     wait(empty[place.stage], place.parity ^ 1, patience, kRoomPhase);
     arrive_expecting(full[place.stage], bytes);
     return ring + place.stage * kStageBytes;
@@ -121,6 +145,7 @@ struct Producer {
   }
   __device__ void keys_and_values(int layer, int window, int group, int rank) {
     constexpr int kHalf = kStageBytes / 2;
+    const OwnBlocks<kRows>& own = own_of_stream(steps);
     const __nv_bfloat16* base = kv_row<__nv_bfloat16>(p.kv, layer, 0, group, false, 0);
     const int64_t to_values = static_cast<int64_t>(p.kv.chunk_tokens) * S::kHeadDim;
     const int rounds = rounds_of(own, window, S::kPositions);
@@ -145,7 +170,7 @@ struct Producer {
     }
   }
 
-  __device__ void run(bool with_head, uint64_t* own_ready) {
+  __device__ void step(bool with_head) {
     const int block = blockIdx.x, group = block / kGroupBlocks, rank = block % kGroupBlocks;
     const int head_octets = p.vocab / 8 / kBlocks + (block < p.vocab / 8 % kBlocks ? 1 : 0);
     for (int layer = 0; layer < p.layer_count + (with_head ? 1 : 0); ++layer) {
@@ -155,7 +180,7 @@ struct Producer {
 #pragma unroll 1
       for (int phase = 0; phase < (is_head ? 1 : 4); ++phase) {
         if (phase == 1) {
-          if (layer == 0) wait(*own_ready, 0, patience, kRoomPhase);
+          if (layer == 0) wait(steps.own_ready, 0, patience, kRoomPhase);
           keys_and_values(layer, l.window, group, rank);
         }
         const __nv_bfloat16* weight = is_head ? p.head : phase == 0 ? l.qkv : phase == 1 ? l.output : phase == 2 ? l.gate_up : l.down;
@@ -175,7 +200,31 @@ struct Producer {
         }
       }
     }
-    if (patience.where) report_fault(p.fault, DeviceFault::decode_stalled, block, patience.where);
+  }
+
+  // Waits for the inputs of the next step; false when there is none. What it keeps of steps lies in shared memory, for want of registers.
+  __device__ bool next_step() {
+    if constexpr (kRows == 1) {
+      const int at = steps.stream_begun + 1;
+      if (!p.mailbox || at == p.most_steps) return false;
+      // Not by a wait that sleeps at the barrier: nobody arrives there when the workers leave.
+      const long long start = clock64();
+      while (!phase_is_over_now(steps.next_ready, (at - 1) & 1) && !steps.stop && !patience.where)
+        if (clock64() - start > kStalledCycles / 16) patience.give_up(kInputsPhase);
+      if (patience.where) steps.stalled = 1;
+      if (patience.where || steps.stop) return false;
+      steps.stream_place = place.stage << 1 | place.parity;
+      steps.stream_begun = at;
+      unasked = kStages + 1;
+      static_assert(S::kHidden * S::kHeadOctets + S::kHidden * S::kQueries + 2 * S::kMlp * S::kHidden + S::kHidden * S::kMlp > kStages);
+      return true;
+    }
+    return false;
+  }
+  __device__ void run(bool with_head) {
+    do step(with_head);
+    while (next_step());
+    if (patience.where) report_fault(p.fault, DeviceFault::decode_stalled, blockIdx.x, patience.where);
   }
 };
 

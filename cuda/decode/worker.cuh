@@ -2,6 +2,7 @@
 // the head in worker_head.cuh.
 #pragma once
 
+#include "cuda/decode/choice.cuh"
 #include "cuda/decode/worker_base.cuh"
 #include "cuda/device/reduce.cuh"
 
@@ -61,7 +62,7 @@ struct Worker : WorkerBase<S, 1, kProbe> {
   }
 
   __device__ int token() const {
-    const int32_t given = p.in.token_ids[0], id = given < 0 && p.previous ? p.previous[-1 - given].id : given;
+    const int32_t id = sh.now.token;
     if (id >= 0 && id < p.vocab) return id;
     if (block == 0 && threadIdx.x == 0) report_fault(p.fault, DeviceFault::bad_token, 0, id);
     return 0;
@@ -109,7 +110,7 @@ struct Worker : WorkerBase<S, 1, kProbe> {
   __device__ void make_head(const Layer& l, int layer, uint32_t epoch);
   // The new position's K and V into the cache, where other launches read them.
   __device__ void append(int layer);
-  __device__ bool owns_new_position() const { return sh.own.context[0] / S::kPositions % kGroupBlocks == rank; }
+  __device__ bool owns_new_position() const { return sh.now.context / S::kPositions % kGroupBlocks == rank; }
 
   __device__ void attend(const Layer& l);
 
@@ -167,15 +168,14 @@ struct Worker : WorkerBase<S, 1, kProbe> {
   // Logits of the block's octets, and the token where nothing but temperature shapes the distribution.
   __device__ void head(VectorPart<S::kHidden>& x, uint32_t epoch);
   __device__ void choose(bool plain, uint32_t epoch);
+  // Where the kernel goes on by itself: the token, and whether it does. By the first warp of every block.
+  __device__ void choose_and_go_on(const BestLogit& best, uint32_t epoch);
+  __device__ bool goes_on();
 
-  __device__ void run(bool with_head) {
-    long long begin_ns = 0, begin = 0;
-    if (kProbe == Probe::clocks) begin_ns = global_nanoseconds(), begin = clock64();
-    base_epoch = *static_cast<const volatile uint32_t*>(p.epoch);
-    VectorPart<S::kHidden> x;
+  // All layers and the head.
+  __device__ void step(VectorPart<S::kHidden>& x, bool with_head) {
     embed(x);
-    make_turn<S>(p.in.positions[0], p.inverse_frequencies, lane, turn);
-    last = begin;
+    make_turn<S>(sh.now.position, p.inverse_frequencies, lane, turn);
     for (int layer = 0; layer < p.layer_count; ++layer) {
       const Layer& l = sh.layers[layer];
       const uint32_t epoch = base_epoch + layer + 1;
@@ -186,10 +186,20 @@ struct Worker : WorkerBase<S, 1, kProbe> {
       gate_up(l, layer, epoch);
       project<S::kMlp, true, false>(layer, S::kMlpWords, S::kHiddenIn, l.down_bias, l.next_norm, epoch, down_product);
     }
-    const uint32_t epoch = base_epoch + p.layer_count;
-    if (with_head) head(x, epoch);
+    base_epoch += p.layer_count;
+    if (with_head) head(x, base_epoch);
+  }
+
+  __device__ void run(bool with_head) {
+    long long begin_ns = 0, begin = 0;
+    if (kProbe == Probe::clocks) begin_ns = global_nanoseconds(), begin = clock64();
+    base_epoch = *static_cast<const volatile uint32_t*>(p.epoch);
+    VectorPart<S::kHidden> x;
+    last = begin;
+    do step(x, with_head);
+    while (p.mailbox && goes_on());
     // Every block has read the epoch by now: this one has seen what they all made with it.
-    if (block == 0 && threadIdx.x == 0) *p.epoch = epoch;
+    if (block == 0 && threadIdx.x == 0) *p.epoch = base_epoch;
     if (ring.patience.where) report_fault(p.fault, DeviceFault::decode_stalled, block, ring.patience.where);
     if (kProbe == Probe::clocks && threadIdx.x == 0)
       for (int i = 0; i < kBlockClocks; ++i) p.clocks[block * kBlockClocks + i] += sh.clocks[i];

@@ -35,6 +35,8 @@ struct ActivationBuffer {
   DType dtype = DType::f32;
 };
 
+constexpr int kMaxStopIds = 8;
+
 // How one logits row turns into a token, and what is reported about it.
 struct SamplingSpec {
   float temperature = 0.0f;  // 0 = greedy
@@ -50,6 +52,9 @@ struct SamplingSpec {
   int32_t target = -1;       // >= 0: draw nothing, report this id's log-probability (prompt log-probabilities)
   int32_t allowed_vocab = 0; // ids >= this are never drawn (ids without text); 0 = V
   int32_t top_logprobs = -1; // -1: no log-probabilities wanted; n >= 0: of the token and of the n most probable ids
+  // Ids behind which nobody wants what this row's sequence would draw next, the rest below 0: a backend that works on its own may leave out a
+  // later step of that row alone, whose token is then -1. Where more ids end a sequence than fit, there are none.
+  int32_t stop_ids[kMaxStopIds] = {-1, -1, -1, -1, -1, -1, -1, -1};
 };
 
 // A token seen before, for penalties.

@@ -53,6 +53,7 @@ class EngineImpl final : public Engine {
  private:
   void validate_prompt(std::span<const int32_t> prompt, const SamplingParams& params) const;
   bool is_stop(const Sequence& sequence, int32_t id) const;
+  void add_stop_ids(const Sequence& sequence, SamplingSpec& spec) const;
   void end_finished();
   // A step that the executor has under way.
   struct Flight {
@@ -248,7 +249,9 @@ void EngineImpl::add_work(const ScheduledWork& work) {
   if (!work.draws) return;
   sequence.collect_penalties(seen_, biases_);
   sequence.drawn_row = batch_.logit_row_count();
-  batch_.add_logits(first_row + work.tokens - 1, sequence.next_token_spec(end), seen_, biases_);
+  SamplingSpec spec = sequence.next_token_spec(end);
+  add_stop_ids(sequence, spec);
+  batch_.add_logits(first_row + work.tokens - 1, spec, seen_, biases_);
 }
 
 void EngineImpl::deliver(const ScheduledWork& work, std::span<const SampledToken> rows, Sequence::Clock::time_point now) {
@@ -272,6 +275,14 @@ bool EngineImpl::is_stop(const Sequence& sequence, int32_t id) const {
   const std::vector<int32_t>& own = sequence.params.stop_token_ids;
   if (std::find(own.begin(), own.end(), id) != own.end()) return true;
   return !sequence.params.ignore_eos && std::binary_search(loaded_.eos_ids.begin(), loaded_.eos_ids.end(), id);
+}
+
+// The same ids for the device, where they fit.
+void EngineImpl::add_stop_ids(const Sequence& sequence, SamplingSpec& spec) const {
+  const std::span<const int32_t> own = sequence.params.stop_token_ids;
+  const std::span<const int32_t> eos = sequence.params.ignore_eos ? std::span<const int32_t>() : std::span(loaded_.eos_ids);
+  if (own.size() + eos.size() > kMaxStopIds) return;
+  std::copy(eos.begin(), eos.end(), std::copy(own.begin(), own.end(), spec.stop_ids));
 }
 
 void EngineImpl::deliver_token(Sequence& sequence, const SampledToken& sampled, Sequence::Clock::time_point now) {

@@ -298,17 +298,20 @@ TEST_CASE("decode kernel: a token outside the vocabulary is an error") {
   if (!backend) return;
   StepModel model(*backend, decode_model());
   if (!runs_as_one_kernel("decode kernel: a token outside the vocabulary is an error", *backend, model)) return;
-  model.fill(0, 1);
-  model.set_token(1096);
-  backend->run_step(model.single);
-  std::string text;
-  try {
-    backend->sync();
-  } catch (const Error& error) {
-    text = error.what();
+  for (const bool plain : {false, true}) {  // by a kernel that may go on
+    model.single.plain_sampling = model.single.one_row_each = plain;
+    model.fill(0, 1);
+    model.set_token(1096);
+    backend->run_step(model.single);
+    std::string text;
+    try {
+      backend->sync();
+    } catch (const Error& error) {
+      text = error.what();
+    }
+    CHECK(text.find("token id 1096") != std::string::npos);
+    model.fill(0, 1);
+    backend->run_step(model.single);
+    backend->sync();  // the fault is gone with its report
   }
-  CHECK(text.find("token id 1096") != std::string::npos);
-  model.fill(0, 1);
-  backend->run_step(model.single);
-  backend->sync();  // the fault is gone with its report
 }

@@ -4,11 +4,13 @@
 #include <chrono>
 #include <cstdio>
 #include <memory>
+#include <random>
 #include <vector>
 
 #include "catch.h"
 #include "cuda/check.h"
 #include "cuda/decode/decode_step.h"
+#include "cuda/decode/mailbox.h"
 #include "cuda/memory.h"
 #include "cuda/scratch.h"
 #include "delayed_kernel.h"
@@ -23,7 +25,8 @@ namespace {
 // A stream with the delayed kernel, beside the backend that has the weights and the cache.
 class DelayedSteps {
  public:
-  DelayedSteps(const StepCapacity& capacity, const ModelDims& dims) : steps_(0, delayed_shapes()) {
+  DelayedSteps(const StepCapacity& capacity, const ModelDims& dims, const std::vector<decode::CompiledShape>& shapes = delayed_shapes())
+      : steps_(0, shapes) {
     cudaDeviceProp properties{};
     check_cuda(cudaGetDeviceProperties(&properties, 0), "device properties", {"test"});
     context_.multiprocessors = properties.multiProcessorCount;
@@ -38,9 +41,19 @@ class DelayedSteps {
     void* fault = nullptr;
     check_cuda(cudaHostAlloc(&fault, sizeof(DeviceFault), cudaHostAllocMapped), "pinned host memory", {"test"});
     context_.fault = new (fault) DeviceFault{};
+    check_cuda(cudaStreamCreateWithFlags(&uploads_, cudaStreamNonBlocking), "stream", {"test"});
+    check_cuda(cudaEventCreateWithFlags(&uploaded_, cudaEventDisableTiming), "event", {"test"});
+    staging_ = std::make_unique<Staging>(uploads_, 4096);
+    mailbox_ = std::make_unique<DecodeMailbox>(context_, uploads_, *staging_, uploaded_, [] {});
+    run_on_ = std::make_unique<RunOn>(*mailbox_);
   }
   ~DelayedSteps() {
     cudaStreamSynchronize(context_.stream);
+    run_on_.reset();
+    mailbox_.reset();
+    staging_.reset();
+    cudaEventDestroy(uploaded_);
+    cudaStreamDestroy(uploads_);
     cudaStreamDestroy(context_.stream);
     cudaFreeHost(context_.fault);
   }
@@ -50,11 +63,38 @@ class DelayedSteps {
     check_cuda(cudaStreamSynchronize(context_.stream), "cudaStreamSynchronize", {"test"});
     REQUIRE(context_.fault->code == DeviceFault::none);
   }
+  // The same step so many times by as few kernels as will do it; how many those were. late: microseconds from a token to the step after the
+  // next, at most.
+  int64_t run_on(const Step& step, int times, int late) {
+    const int64_t before = run_on_->launches();
+    uint32_t last = 0;
+    for (int i = 0; i < times; ++i) {
+      if (i > 1) REQUIRE(run_on_->wait(last - 1) >= 0);
+      const auto begin = std::chrono::steady_clock::now();
+      const std::chrono::microseconds pause(late > 0 ? static_cast<int>(random_() % static_cast<unsigned>(late)) : 0);
+      while (std::chrono::steady_clock::now() - begin < pause) continue;
+      DecodeLaunch launch = steps_.launch_of(context_, step);
+      mailbox_->join(launch.parameters, 1024);
+      run_on_->run(launch);
+      last = run_on_->number_of(launch.parameters.out).value();
+    }
+    REQUIRE(run_on_->wait(last) >= 0);
+    run_on_->leave();
+    check_cuda(cudaStreamSynchronize(context_.stream), "cudaStreamSynchronize", {"test"});
+    REQUIRE(context_.fault->code == DeviceFault::none);
+    return run_on_->launches() - before;
+  }
 
  private:
   CudaContext context_;
   DecodeSteps steps_;
   std::unique_ptr<CudaBuffer> sampling_;
+  cudaStream_t uploads_ = nullptr;
+  cudaEvent_t uploaded_ = nullptr;
+  std::unique_ptr<Staging> staging_;
+  std::unique_ptr<DecodeMailbox> mailbox_;
+  std::unique_ptr<RunOn> run_on_;
+  std::mt19937 random_{1};
 };
 
 template <class Run>
@@ -106,7 +146,7 @@ TEST_CASE("decode kernel: random delays change no bit") {
     std::printf("skipped: %s (the step runs as %s)\n", name, form.c_str());
     return;
   }
-  DelayedSteps delayed(model.step.capacity, options.dims);
+  DelayedSteps delayed(model.step.capacity, options.dims), prompt(model.step.capacity, options.dims, decode::compiled_shapes());
   model.each.capacity.tokens = 4;
   for (const std::vector<int32_t>& which : std::vector<std::vector<int32_t>>{{0}, {0, 1, 2, 3}, {3, 1}, {2}, {1, 0, 2}}) {
     std::vector<int32_t> positions;
@@ -127,6 +167,25 @@ TEST_CASE("decode kernel: random delays change no bit") {
       CAPTURE(which, i);
       for (size_t row = 0; row < which.size(); ++row) REQUIRE(same_bits(results.logits[row], expected.logits[row]));
       REQUIRE(results.tokens == expected.tokens);
+    }
+    if (which.size() == 1) {
+      Step alone = step;
+      alone.plain_sampling = alone.one_row_each = true;
+      for (DelayedSteps* steps : {&delayed, &prompt}) {
+        for (const int late : {0, 60, 150, 400}) {
+          int64_t launches = 0;
+          for (int i = 0; i < 10; ++i) {
+            launches += steps->run_on(alone, 60, late);
+            const Results results = results_of(model, 1);
+            CAPTURE(steps == &prompt, late, i);
+            REQUIRE(same_bits(results.logits[0], expected.logits[0]));
+            REQUIRE(results.tokens == expected.tokens);
+          }
+          std::printf("going on: 600 steps%s, up to %d us late, in %lld launches\n", steps == &prompt ? "" : " with delays", late,
+                      static_cast<long long>(launches));
+          if (late == 0) CHECK(launches < 400);
+        }
+      }
     }
     CHECK(slow > 1.3 * plain);  // the delays are there
   }

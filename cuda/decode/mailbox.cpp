@@ -1,0 +1,112 @@
+#include "cuda/decode/mailbox.h"
+
+#include <cuda.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstring>
+#include <utility>
+
+#include "core/error.h"
+
+namespace bolide {
+namespace {
+
+constexpr CudaSite kSite{"decode"};
+
+using WriteValue = CUresult (*)(CUstream, CUdeviceptr, cuuint32_t, unsigned);
+
+// Asked of the driver at run time, so that the program starts on machines without one.
+WriteValue find_write_value() {
+  void* function = nullptr;
+  cudaDriverEntryPointQueryResult found{};
+#if CUDART_VERSION >= 12050
+  const cudaError_t status = cudaGetDriverEntryPointByVersion("cuStreamWriteValue32", &function, 12000, cudaEnableDefault, &found);
+#else
+  const cudaError_t status = cudaGetDriverEntryPoint("cuStreamWriteValue32", &function, cudaEnableDefault, &found);
+#endif
+  check_cuda(status, "look-up of cuStreamWriteValue32", kSite);
+  if (found != cudaDriverEntryPointSuccess || !function)
+    throw Error("CUDA: the driver has no cuStreamWriteValue32. Install a driver for CUDA 12 or later");
+  return reinterpret_cast<WriteValue>(function);
+}
+
+}  // namespace
+
+DecodeMailbox::DecodeMailbox(CudaContext& context, cudaStream_t uploads, Staging& staging, cudaEvent_t uploaded,
+                             std::function<void()> check)
+    : context_(context),
+      uploads_(uploads),
+      staging_(staging),
+      uploaded_(uploaded),
+      check_(std::move(check)),
+      memory_(sizeof(decode::Mailbox), context.device, "the decode kernel") {
+  check_cuda(cudaMemset(memory_.data(), 0, sizeof(decode::Mailbox)), "memset", kSite);
+  check_cuda(cudaDeviceSynchronize(), "memset", kSite);
+  void* outcomes = nullptr;
+  check_cuda(cudaHostAlloc(&outcomes, decode::kOutcomes * sizeof(uint64_t), cudaHostAllocMapped), "pinned host memory", kSite);
+  std::memset(outcomes, 0, decode::kOutcomes * sizeof(uint64_t));
+  outcomes_ = static_cast<uint64_t*>(outcomes);
+}
+
+DecodeMailbox::~DecodeMailbox() {
+  cudaStreamSynchronize(context_.stream);
+  cudaFreeHost(outcomes_);
+}
+
+void DecodeMailbox::join(decode::Parameters& parameters, int32_t steps) const {
+  parameters.mailbox = static_cast<const decode::Mailbox*>(const_cast<CudaBuffer&>(memory_).data());
+  parameters.outcomes = outcomes_;
+  parameters.most_steps = steps;
+}
+
+// In the order of the stream, behind a fence: whoever sees the value sees what was copied before it.
+void DecodeMailbox::write(cudaStream_t stream, size_t offset, uint32_t value) {
+  static const WriteValue write_value = find_write_value();
+  const auto address = reinterpret_cast<CUdeviceptr>(memory_.data()) + offset;
+  if (write_value(stream, address, value, CU_STREAM_WRITE_VALUE_DEFAULT) != CUDA_SUCCESS)
+    throw_cuda(cudaErrorUnknown, "cuStreamWriteValue32", kSite);
+}
+
+void DecodeMailbox::launch(const DecodeLaunch& step, uint32_t number) {
+  check_cuda(cudaStreamWaitEvent(context_.stream, uploaded_), "wait for an upload", kSite);
+  write(context_.stream, offsetof(decode::Mailbox, first), number);
+  step.launch(step.parameters, context_.stream);
+}
+
+void DecodeMailbox::post(const DecodeLaunch& step, uint32_t number) {
+  const decode::PostedStep posted{step.parameters.in, step.parameters.out};
+  decode::PostedStep& place = places_[number % 2];
+  if (std::memcmp(&place, &posted, sizeof posted) != 0) {
+    place = posted;
+    staging_.copy(static_cast<std::byte*>(memory_.data()) + offsetof(decode::Mailbox, places) + number % 2 * sizeof posted, &posted,
+                  sizeof posted);
+  }
+  write(uploads_, offsetof(decode::Mailbox, posted), number);
+}
+
+void DecodeMailbox::leave_out(const DecodeLaunch& step) {
+  check_cuda(cudaMemsetAsync(&step.parameters.out->id, 0xff, sizeof step.parameters.out->id, context_.stream), "memset", kSite);
+}
+
+std::optional<StepOutcome> DecodeMailbox::outcome(uint32_t number) {
+  const uint64_t word = std::atomic_ref<uint64_t>(outcomes_[number % decode::kOutcomes]).load(std::memory_order_acquire);
+  if (word >> 32 != number) return std::nullopt;
+  const StepOutcome outcome{static_cast<decode::StepEnd>(word >> 30 & 3), static_cast<int32_t>(word & 0x3fffffff)};
+  if (outcome.end != decode::StepEnd::broken) return outcome;
+  // What it found is reported at its end at the latest.
+  const cudaError_t status = cudaStreamSynchronize(context_.stream);
+  check_();
+  check_cuda(status, "cudaStreamSynchronize", kSite);
+  return StepOutcome{outcome.end, -1};
+}
+
+bool DecodeMailbox::idle() {
+  const cudaError_t status = cudaStreamQuery(context_.stream);
+  if (status == cudaErrorNotReady) return false;
+  check_();  // first: a kernel that reports a fault and ends itself fails the stream too, and the fault says more
+  check_cuda(status, "cudaStreamQuery", kSite);
+  return true;
+}
+
+}  // namespace bolide
