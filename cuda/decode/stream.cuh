@@ -63,18 +63,13 @@ struct Producer {
   char* ring;
   uint64_t *full, *empty;
   RingPlace<kStages> place;
-  uint32_t due;  // on the clock's low half, as all times here: they lie less than a second apart
+  long long due = 0;
   int pace = 0;
   int unasked = 0;  // stages until it has to be known that the workers go on with the step
   uint64_t policy;
   Patience patience;
   Delays delays;
 
-  __device__ static uint32_t low_clock() {
-    uint32_t t;
-    asm volatile("mov.u32 %0, %clock;" : "=r"(t));
-    return t;
-  }
   __device__ Producer(const Parameters& parameters, const Layer* table, StepShared<kRows>& shared, int row_count, char* ring_data,
                       uint64_t* f, uint64_t* e)
       : p(parameters),
@@ -84,7 +79,6 @@ struct Producer {
         ring(ring_data),
         full(f),
         empty(e),
-        due(low_clock()),
         delays(kProbe == Probe::delays ? *parameters.epoch : 0, kWarps) {
     asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));  // the stream must not push the edges' words out of L2
   }
@@ -93,10 +87,10 @@ struct Producer {
   // every stall, and then the few words that blocks wait for take ten times as long.
   __device__ void copy(char* to, const void* from, uint32_t bytes) {
     const int gap = static_cast<int>(bytes) * pace >> 11;
-    uint32_t now;
-    do now = low_clock();
-    while (static_cast<int32_t>(now - due) < 0);
-    due += max(0, static_cast<int32_t>(now - due) - 8 * pace) + gap;
+    long long now;
+    do now = clock64();
+    while (now < due);
+    due = max(due, now - 8 * pace) + gap;
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
                      shared_address(to)),
                  "l"(from), "r"(bytes), "r"(shared_address(full + place.stage)), "l"(policy)
