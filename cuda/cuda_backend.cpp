@@ -118,9 +118,7 @@ class CudaBackend final : public Backend {
     return context_;
   }
   // Whether decode kernels may go on from such a step to the next.
-  bool may_run_on(const Step& step) const {
-    return run_on_ && step.capacity.tokens == 1 && step.plain_sampling && step.one_row_each && decode_.why_not(context_, step).empty();
-  }
+  bool may_run_on(const Step& step) const { return run_on_ && decode_.goes_on(context_, step); }
   template <class T>
   void grow(T*& pointer, size_t& have, std::unique_ptr<CudaBuffer>& owner, size_t bytes);
   void throw_fault();

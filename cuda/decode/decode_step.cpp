@@ -196,6 +196,11 @@ const Layer* DecodeSteps::table(CudaContext& context, const std::vector<Layer>& 
   return static_cast<const Layer*>(made.memory->data());
 }
 
+bool DecodeSteps::goes_on(const CudaContext& context, const Step& step) const {
+  return step.capacity.tokens == 1 && step.plain_sampling && step.one_row_each && why_not(context, step).empty() &&
+         find_shape(shapes_, dims_of(step, Pattern(step)))->goes_on;
+}
+
 DecodeLaunch DecodeSteps::launch_of(CudaContext& context, const Step& step) {
   const Pattern pattern(step);
   const NormQkvArgs& qkv = first_qkv(step);

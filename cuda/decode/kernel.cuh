@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(kThreads + 128, 1) decode_kernel(const __grid_
       __syncwarp();
       if (threadIdx.x % 32 == 0) arrive(sh.base.own_ready);
       if constexpr (kRows == 1) {
-        if (p.mailbox && helper < 32) StepBringer<S>{p, sh.base, rank, helper}.run();
+        if (S::kGoesOn && p.mailbox && helper < 32) StepBringer<S>{p, sh.base, rank, helper}.run();
       } else {
         age_words(p.words + rows * S::kWords, (kRows - rows) * S::kWords, *p.epoch, helper, 96);
       }

@@ -27,6 +27,7 @@ CompiledShape sizes_of() {
   shape.head_dim = S::kHeadDim;
   shape.words = S::kWords;
   shape.positions = S::kPositions;
+  shape.goes_on = S::kGoesOn;
   return shape;
 }
 

@@ -11,6 +11,7 @@ struct CompiledShape {
   int32_t hidden, queries, mlp, heads, kv_heads, head_dim;  // D, Q, F, H, Hkv, Dh
   int32_t words;                                            // of the edges
   int32_t positions;                                        // in a block of K and V
+  bool goes_on;                                             // launch, from step to step: see run_on.h
   void (*launch)(const Parameters& parameters, cudaStream_t stream);
   void (*launch_rows)(const Parameters& parameters, cudaStream_t stream);  // up to kMaxRows; null: too large for that
 };

@@ -23,6 +23,9 @@ constexpr int max_of(int a, int b) { return a > b ? a : b; }
 // Sizes of a model in units of the kernel: D = 1024 kHidden, Q = 1024 kQueries, F = 1024 kMlp.
 template <int kHidden_, int kQueries_, int kMlp_, int kQueryHeads_, int kHeadDim_>
 struct Shape {
+  // Whether the kernel for one row goes on from step to step. Of wider models it would gain nothing that shows, and what its threads have
+  // to remember for it does (measured on an H100, docs/performance.md).
+  static constexpr bool kGoesOn = kHidden_ == 1;
   static constexpr int kHidden = kHidden_, kQueries = kQueries_, kMlp = kMlp_;  // stages that a row of k takes; octets of n for each block
   static constexpr int kQueryHeads = kQueryHeads_;                              // that share a key/value head
   static constexpr int kHeadDim = kHeadDim_;
@@ -56,6 +59,8 @@ __device__ inline int qkv_row(int group, int row) {
 
 template <class S, int kStages, int kRows, Probe kProbe>
 struct Producer {
+  static constexpr bool kGoesOn = kRows == 1 && S::kGoesOn;
+
   const Parameters& p;
   const Layer* layers;
   StepShared<kRows>& steps;
@@ -100,7 +105,7 @@ struct Producer {
   // check at every stage, or a way back out of the loops, costs more than it looks: the thread has no registers left, and memory is hardly
   // slower.)
   __device__ void await_workers() {
-    if constexpr (kRows == 1) {
+    if constexpr (kGoesOn) {
       const int at = steps.stream_begun;
       while (steps.workers_begun < at && !steps.stop) continue;
       if (steps.workers_begun >= at) return;
@@ -114,7 +119,7 @@ struct Producer {
   }
   __device__ char* next_slot(uint32_t bytes) {
     if (kProbe == Probe::delays) delays.sleep();
-    if (kRows == 1 && --unasked == 0) await_workers();
+    if (kGoesOn && --unasked == 0) await_workers();
     wait(empty[place.stage], place.parity ^ 1, patience, kRoomPhase);
     arrive_expecting(full[place.stage], bytes);
     return ring + place.stage * kStageBytes;
@@ -198,7 +203,7 @@ struct Producer {
 
   // Waits for the inputs of the next step; false when there is none. What it keeps of steps lies in shared memory, for want of registers.
   __device__ bool next_step() {
-    if constexpr (kRows == 1) {
+    if constexpr (kGoesOn) {
       const int at = steps.stream_begun + 1;
       if (!p.mailbox || at == p.most_steps) return false;
       // Not by a wait that sleeps at the barrier: nobody arrives there when the workers leave.

@@ -197,7 +197,7 @@ struct Worker : WorkerBase<S, 1, kProbe> {
     VectorPart<S::kHidden> x;
     last = begin;
     do step(x, with_head);
-    while (p.mailbox && goes_on());
+    while (S::kGoesOn && p.mailbox && goes_on());
     // Every block has read the epoch by now: this one has seen what they all made with it.
     if (block == 0 && threadIdx.x == 0) *p.epoch = base_epoch;
     if (ring.patience.where) report_fault(p.fault, DeviceFault::decode_stalled, block, ring.patience.where);

@@ -35,7 +35,7 @@ __device__ void Worker<S, kProbe>::head(VectorPart<S::kHidden>& x, uint32_t epoc
   }
   if (warp != 0) return;
   best.join_warp();
-  if (p.mailbox) return choose_and_go_on(best, epoch);
+  if (S::kGoesOn && p.mailbox) return choose_and_go_on(best, epoch);
   if (lane == 0) best.publish(p.words + S::kBest, block, epoch);
   if (block == 0) choose(sampling.plain, epoch);
 }
