@@ -1,35 +1,13 @@
 #include "cuda/tensor_map.h"
 
-#include <cuda_runtime_api.h>
-
 #include <array>
 
-#include "core/error.h"
+#include "cuda/driver.h"
 
 namespace bolide {
-namespace {
-
-using Encode = decltype(&cuTensorMapEncodeTiled);
-
-// Asked of the driver at run time, so that the program starts on machines without one.
-Encode find_encode() {
-  void* function = nullptr;
-  cudaDriverEntryPointQueryResult found{};
-#if CUDART_VERSION >= 12050
-  const cudaError_t status = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found);
-#else
-  const cudaError_t status = cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &found);
-#endif
-  check_cuda(status, "look-up of cuTensorMapEncodeTiled", {"start"});
-  if (found != cudaDriverEntryPointSuccess || !function)
-    throw Error("CUDA: the driver has no cuTensorMapEncodeTiled. Install a driver for CUDA 12 or later");
-  return reinterpret_cast<Encode>(function);
-}
-
-}  // namespace
 
 CUtensorMap swizzled_tensor_map(const void* data, std::initializer_list<TensorMapDimension> dimensions, const CudaSite& site) {
-  static const Encode encode = find_encode();
+  static const auto encode = driver_function<decltype(&cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled", {"start"});
   constexpr size_t kMost = 5;
   const size_t rank = dimensions.size();
   require_contract(rank >= 2 && rank <= kMost, "rank of a tensor map", site);

@@ -1,13 +1,11 @@
 #include "cuda/decode/mailbox.h"
 
-#include <cuda.h>
-
 #include <atomic>
 #include <cstddef>
 #include <cstring>
 #include <utility>
 
-#include "core/error.h"
+#include "cuda/driver.h"
 
 namespace bolide {
 namespace {
@@ -15,21 +13,6 @@ namespace {
 constexpr CudaSite kSite{"decode"};
 
 using WriteValue = CUresult (*)(CUstream, CUdeviceptr, cuuint32_t, unsigned);
-
-// Asked of the driver at run time, so that the program starts on machines without one.
-WriteValue find_write_value() {
-  void* function = nullptr;
-  cudaDriverEntryPointQueryResult found{};
-#if CUDART_VERSION >= 12050
-  const cudaError_t status = cudaGetDriverEntryPointByVersion("cuStreamWriteValue32", &function, 12000, cudaEnableDefault, &found);
-#else
-  const cudaError_t status = cudaGetDriverEntryPoint("cuStreamWriteValue32", &function, cudaEnableDefault, &found);
-#endif
-  check_cuda(status, "look-up of cuStreamWriteValue32", kSite);
-  if (found != cudaDriverEntryPointSuccess || !function)
-    throw Error("CUDA: the driver has no cuStreamWriteValue32. Install a driver for CUDA 12 or later");
-  return reinterpret_cast<WriteValue>(function);
-}
 
 }  // namespace
 
@@ -62,7 +45,7 @@ void DecodeMailbox::join(decode::Parameters& parameters, int32_t steps) const {
 
 // In the order of the stream, behind a fence: whoever sees the value sees what was copied before it.
 void DecodeMailbox::write(cudaStream_t stream, size_t offset, uint32_t value) {
-  static const WriteValue write_value = find_write_value();
+  static const auto write_value = driver_function<WriteValue>("cuStreamWriteValue32", kSite);
   const auto address = reinterpret_cast<CUdeviceptr>(memory_.data()) + offset;
   if (write_value(stream, address, value, CU_STREAM_WRITE_VALUE_DEFAULT) != CUDA_SUCCESS)
     throw_cuda(cudaErrorUnknown, "cuStreamWriteValue32", kSite);
