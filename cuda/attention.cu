@@ -98,8 +98,9 @@ void attend_tiles(CudaContext& context, const AttentionParameters& p, const Cuda
     attention_wgmma(context, wide, site);
     AttentionParameters narrow = p;
     narrow.wide_chunks = wide.wide_chunks;
-    const bool always = wide.wide_chunks == context.capacity.chunk_ids;  // there is room for any step
-    return always ? void() : attention_mma(context, narrow, site);
+    const bool fits_always = wide.wide_chunks == context.capacity.chunk_ids;
+    if (!fits_always) attention_mma(context, narrow, site);
+    return;
   }
   attention_mma_fits(p) ? attention_mma(context, p, site) : attention_prefill(context, p, site);
 }

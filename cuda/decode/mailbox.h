@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <memory>
 
 #include "cuda/context.h"
 #include "cuda/decode/run_on.h"

@@ -23,8 +23,8 @@ constexpr int max_of(int a, int b) { return a > b ? a : b; }
 // Sizes of a model in units of the kernel: D = 1024 kHidden, Q = 1024 kQueries, F = 1024 kMlp.
 template <int kHidden_, int kQueries_, int kMlp_, int kQueryHeads_, int kHeadDim_>
 struct Shape {
-  // Whether the kernel for one row goes on from step to step. Of wider models it would gain nothing that shows, and what its threads have
-  // to remember for it does (measured on an H100, docs/performance.md).
+  // Whether the kernel for one row goes on from step to step. In kernels for wider models, what the threads have to remember for it costs
+  // more than the launches do (measured on an H100, docs/performance.md).
   static constexpr bool kGoesOn = kHidden_ == 1;
   static constexpr int kHidden = kHidden_, kQueries = kQueries_, kMlp = kMlp_;  // stages that a row of k takes; octets of n for each block
   static constexpr int kQueryHeads = kQueryHeads_;                              // that share a key/value head
