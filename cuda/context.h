@@ -65,12 +65,12 @@ struct PendingSum {
   const float* bias = nullptr;  // [columns] or null
 };
 
-// Faults that only the device can see. Kernels write the first one into host-mapped memory; Backend::sync and download throw it.
+// Faults that only the device can see. Kernels write the first one into host-mapped memory; Backend::sync and download throw it (fault.h).
 struct DeviceFault {
   enum Code : int32_t { none, nan_logits, infinite_logits, nothing_to_draw, bad_token, bad_slot, stalled, decode_stalled };
   int32_t code;
   int32_t row;
-  int32_t value;  // the offending id or slot; of stalled, block (row) and thread; of decode_stalled, block and layer << 8 | phase
+  int32_t value;  // the offending id or slot; of stalled, block (row) and thread; of decode_stalled see decode::Patience::report
 };
 
 // Scratch memory of the ops, grown by reserve() only, so that its addresses hold as long as a captured step lives.

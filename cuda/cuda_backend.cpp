@@ -18,6 +18,7 @@
 #include "cuda/decode/mailbox.h"
 #include "cuda/decode/run_on.h"
 #include "cuda/download.h"
+#include "cuda/fault.h"
 #include "cuda/graph.h"
 #include "cuda/kv_cache.h"
 #include "cuda/matrix.h"
@@ -121,7 +122,6 @@ class CudaBackend final : public Backend {
   bool may_run_on(const Step& step) const { return run_on_ && decode_.goes_on(context_, step); }
   template <class T>
   void grow(T*& pointer, size_t& have, std::unique_ptr<CudaBuffer>& owner, size_t bytes);
-  void throw_fault();
   void run_or_post(const Step& step);
 
   CudaContext context_;
@@ -186,7 +186,7 @@ CudaBackend::CudaBackend(int device, DType activations) : uploader_(device), dec
   context_.fault = static_cast<DeviceFault*>(fault);
   if (const char* steps = std::getenv("BOLIDE_DECODE_STEPS")) most_steps_ = std::atoi(steps);
   if (context_.decode && most_steps_ > 1 && properties.major == 9) {
-    mailbox_ = std::make_unique<DecodeMailbox>(context_, uploads_, *ahead_staging_, ahead_, [this] { throw_fault(); });
+    mailbox_ = std::make_unique<DecodeMailbox>(context_, uploads_, *ahead_staging_, ahead_, [this] { throw_fault(*context_.fault); });
     run_on_ = std::make_unique<RunOn>(*mailbox_);
   }
 }
@@ -249,43 +249,14 @@ void CudaBackend::upload_ahead(void* to, const void* from_host, size_t bytes) {
 void CudaBackend::sync() {
   use().cublas->ready();
   const cudaError_t status = cudaStreamSynchronize(context_.stream);
-  throw_fault();  // first: a kernel that reports a fault and ends itself fails the stream too, and the fault says more
+  throw_fault(*context_.fault);  // first: a kernel that reports a fault and ends itself fails the stream too, and the fault says more
   check_cuda(status, "cudaStreamSynchronize", {"step"});
 }
 
 std::unique_ptr<Download> CudaBackend::make_download(size_t bytes) {
   use();
   return std::make_unique<CudaDownload>(
-      context_.stream, downloads_, bytes, [this] { throw_fault(); }, run_on_.get());
-}
-
-void CudaBackend::throw_fault() {
-  volatile DeviceFault* shared = context_.fault;
-  const int32_t code = shared->code, row = shared->row, value = shared->value;
-  if (code == DeviceFault::none) return;
-  shared->code = DeviceFault::none;
-  switch (code) {
-    case DeviceFault::nan_logits:
-    case DeviceFault::infinite_logits:
-      throw Error(
-          fmt::format("sample: logits row {} holds {}. Check the checkpoint's weights (inspect it, or load another copy); if it was "
-                      "saved as float16, its values may overflow: use a bfloat16 or float32 copy",
-                      row, code == DeviceFault::nan_logits ? "NaN" : "no finite maximum"));
-    case DeviceFault::nothing_to_draw:
-      throw Error(
-          fmt::format("sample: penalties and biases leave no token to draw in logits row {}. Check --logit-bias and the penalties", row));
-    case DeviceFault::bad_token:
-      throw_contract(fmt::format("token id {} of row {} is outside the vocabulary", value, row).c_str(), {"embed"});
-    case DeviceFault::decode_stalled:
-      throw_contract(fmt::format("the decode kernel waited in vain (block {}, layer {}, {})", row, value >> 8,
-                                 decode::kPhaseNames[static_cast<size_t>(std::min(value & 255, decode::kPhases + 2))])
-                         .c_str(),
-                     {"step"});
-    case DeviceFault::stalled:
-      throw_contract(fmt::format("a kernel waited in vain (block {}, thread {})", row, value).c_str(), {"step"});
-    default:
-      throw_contract(fmt::format("slot {} of row {} is outside the KV cache", value, row).c_str(), {"norm_qkv"});
-  }
+      context_.stream, downloads_, bytes, [this] { throw_fault(*context_.fault); }, run_on_.get());
 }
 
 std::unique_ptr<Matrix> CudaBackend::prepare(std::span<const TensorView> stacked_rows) {

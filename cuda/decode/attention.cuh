@@ -95,7 +95,9 @@ template <class S, int kTogether_ = 4>
 struct Softmax {
   static constexpr int kLanes = S::kHeadDim / 4, kGroups = 32 / kLanes;  // lanes that share a position
   static constexpr int kTogether = kTogether_;
-  static constexpr int kScores = kTogether * S::kQueryHeads, kReplicas = kLanes / kScores;
+  // The scores are shared out by halves: heads that there are not make their number a power of two.
+  static constexpr int kHeads = S::kQueryHeads <= 2 ? S::kQueryHeads : S::kQueryHeads <= 4 ? 4 : 8;
+  static constexpr int kScores = kTogether * kHeads, kReplicas = kLanes / kScores;
   static constexpr int kHalvings = kScores == 4 ? 2 : kScores == 8 ? 3 : kScores == 16 ? 4 : 5;
   static_assert(kReplicas >= 1 && kGroups <= 2 && kScores == 1 << kHalvings);
 
@@ -104,7 +106,7 @@ struct Softmax {
 
   // First lane of the group, and the lane's position and head.
   __device__ static int score(int lane) { return lane % kLanes / kReplicas; }
-  __device__ static int position(int lane) { return score(lane) / S::kQueryHeads; }
+  __device__ static int position(int lane) { return score(lane) / kHeads; }
   __device__ static float of_head(float v, int head, int lane) {
     return __shfl_sync(kAllLanes, v, lane / kLanes * kLanes + head * kReplicas);
   }
@@ -124,7 +126,8 @@ struct Softmax {
     for (int i = 0; i < kTogether; ++i) {
       const float a = low_bf16(k[i].x), b = high_bf16(k[i].x), c = low_bf16(k[i].y), d = high_bf16(k[i].y);
 #pragma unroll
-      for (int h = 0; h < S::kQueryHeads; ++h) s[i * S::kQueryHeads + h] = (q[h][0] * a + q[h][1] * b) + (q[h][2] * c + q[h][3] * d);
+      for (int h = 0; h < kHeads; ++h)
+        s[i * kHeads + h] = h < S::kQueryHeads ? (q[h][0] * a + q[h][1] * b) + (q[h][2] * c + q[h][3] * d) : 0.0f;
     }
     // Half of the scores go to half of the lanes, and so on, until each has one. Both loops count to constants: an inner one to n was not
     // unrolled for 16 scores, which then lay in memory.
@@ -165,7 +168,7 @@ struct Softmax {
       const float a = low_bf16(v[i].x), b = high_bf16(v[i].x), c = low_bf16(v[i].y), d = high_bf16(v[i].y);
 #pragma unroll
       for (int h = 0; h < S::kQueryHeads; ++h) {
-        const float w = of_head(weight, i * S::kQueryHeads + h, lane);
+        const float w = of_head(weight, i * kHeads + h, lane);
         values[h][0] += w * a, values[h][1] += w * b, values[h][2] += w * c, values[h][3] += w * d;
       }
     }
@@ -193,7 +196,9 @@ struct Softmax {
     }
   }
   // The lane that has a head's maximum and sum for `sh`.
-  __device__ static bool speaks(int lane) { return lane < kLanes && lane % kReplicas == 0 && position(lane) == 0; }
+  __device__ static bool speaks(int lane) {
+    return lane < kLanes && lane % kReplicas == 0 && position(lane) == 0 && (kHeads == S::kQueryHeads || score(lane) < S::kQueryHeads);
+  }
   // A team's second warp leaves its result, and the first takes it.
   __device__ void leave(RowShared<S>& sh, int lane) const {
 #pragma unroll
@@ -204,10 +209,11 @@ struct Softmax {
     if (speaks(lane)) sh.maximum[score(lane)] = maximum, sh.sum[score(lane)] = sum;
   }
   __device__ void take(const RowShared<S>& sh, int lane) {
-    const float other = sh.maximum[score(lane) % S::kQueryHeads], top = fmaxf(maximum, other);
+    const int head = kHeads == S::kQueryHeads ? score(lane) % kHeads : min(score(lane) % kHeads, S::kQueryHeads - 1);
+    const float other = sh.maximum[head], top = fmaxf(maximum, other);
     const float scale = maximum > -INFINITY ? power_of_2(maximum - top) : 0.0f,
                 other_scale = other > -INFINITY ? power_of_2(other - top) : 0.0f;
-    sum = sum * scale + sh.sum[score(lane) % S::kQueryHeads] * other_scale;
+    sum = sum * scale + sh.sum[head] * other_scale;
     maximum = top;
 #pragma unroll
     for (int h = 0; h < S::kQueryHeads; ++h) {
@@ -281,7 +287,8 @@ __device__ inline PartialWords poll_partials(const uint64_t* words, int rank, in
   static_assert(kGroupBlocks == 16 && S::kCombined % 8 == 0 && S::kCombined / 8 <= kWarps);
   const int source = lane % kGroupBlocks, half = lane / kGroupBlocks;
   const uint64_t* at = words + ((rank * (S::kCombined / 8) + part) * kGroupBlocks + source) * 4 + 2 * half;
-  const uint64_t* sum_at = words + S::kPartialWords + (rank * kGroupBlocks + source) * 4;
+  const uint64_t* sum_at =
+      words + S::kPartialWords + (rank * kGroupBlocks + source) * 4 + 2 * S::head_in_share(rank * S::kCombined + 8 * part);
   PartialWords got;
   int n = 0;
   do got.values = load_words(at), got.sums = load_words(sum_at), ++n;

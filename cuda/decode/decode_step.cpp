@@ -154,7 +154,7 @@ std::string why_not_model(const std::vector<CompiledShape>& shapes, const CudaCo
 }
 
 // Edges' words: of one row, and what the kernel for several needs beside it.
-constexpr size_t kMaxWords = size_t{1} << 16;
+constexpr size_t kMaxWords = size_t{3} << 15;
 constexpr size_t words_of(bool several) { return kMaxWords * (several ? decode::kMaxRows : 1); }
 constexpr size_t buffer_bytes(bool several) { return words_of(several) * sizeof(uint64_t) + 256; }
 

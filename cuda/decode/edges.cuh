@@ -60,27 +60,38 @@ __device__ inline void age_words(uint64_t* words, int count, uint32_t epoch, int
 
 // Bounds a thread's waits. One that never ends is given up; then all further ones of the thread are, so that the kernel runs to its end on
 // whatever is there, and reports where the first of them was. (A trap would end it at once, but ptxas does not allot registers by warpgroup
-// in a kernel of this size that has one.)
+// in a kernel of this size that has one.) The stream stands still where words do not come. So it is waited for longer than words are, and
+// still is when words have been given up: else its thread would lay stages over those that the block's slower warps have not read yet.
 struct Patience {
-  int polls = 1 << 21;  // of words: more than half a second
+  int polls = 1 << 21;  // of words: more than half a second. 0 when words, below 0 when the stream has been given up
   uint32_t where = 0;   // of the first wait given up: layer << 8 | phase; 0: none
   // Whether to poll once more after `count` polls.
   __device__ bool holds(int count, uint32_t phase) {
     if (count < polls) return true;
-    give_up(phase);
+    if (polls > 0) where = phase, polls = 0;
     return false;
   }
-  __device__ void give_up(uint32_t phase) {
+  __device__ void give_up_stream(uint32_t phase) {
     if (polls > 0) where = phase;
-    polls = 0;
+    polls = -1;
+  }
+  // At the kernel's end. Of all reports the earliest wait's stays: what others waited for behind it is lost with it.
+  __device__ void report(DeviceFault* fault) const {
+    if (where == 0) return;
+    volatile DeviceFault* f = fault;
+    if (f->code != DeviceFault::none && f->code != DeviceFault::decode_stalled) return;
+    atomicMax(reinterpret_cast<unsigned*>(&fault->value), ~(where << 8 | blockIdx.x));
+    __threadfence_system();
+    f->code = DeviceFault::decode_stalled;
   }
 };
+constexpr long long kStreamCycles = 1ll << 33;  // some four seconds
 __device__ inline void wait(uint64_t& barrier, uint32_t parity, Patience& patience, uint32_t phase) {
   if (phase_is_over(barrier, parity)) return;
   const long long start = clock64();
   while (!phase_is_over(barrier, parity)) {
-    if (patience.polls > 0 && clock64() - start < kStalledCycles / 16) continue;
-    patience.give_up(phase);
+    if (patience.polls >= 0 && clock64() - start < kStreamCycles) continue;
+    patience.give_up_stream(phase);
     return;
   }
 }

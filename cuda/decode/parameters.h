@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cuda_bf16.h>
+#include <cuda_runtime.h>
 
 #include "cuda/context.h"
 
@@ -74,6 +75,7 @@ struct Parameters {
   const Mailbox* mailbox;
   uint64_t* outcomes;  // [kOutcomes] in host memory
   int32_t most_steps;  // of a launch
+  uint32_t loss;       // under test alone: 0 or loss_of()
 };
 
 // What a block does, in this order in every layer but for the head; and what of it its first warp's clocks are counted under.
@@ -82,8 +84,14 @@ enum Part { waiting, loading, computing, kParts };
 constexpr const char* kPhaseNames[kPhases + 3] = {
     "QKV product",  "attention", "combination of its parts", "output product",     "gate and up product",
     "down product", "head",      "stream of weights",        "room in the stream", "inputs of the next step"};
-// Only of reports: waiting for a copy, for a free slot, for what a block has of the next step.
-constexpr uint32_t kStreamPhase = kPhases, kRoomPhase = kPhases + 1, kInputsPhase = kPhases + 2;
+// Only of reports: waiting for a copy, for a free slot, for what a block has of the next step. They know no layer, and what they wait for
+// may be lacking for want of words: among reports they come last.
+constexpr uint32_t kNoLayer = 0xff;
+constexpr uint32_t kStreamPhase = kNoLayer << 8 | kPhases, kRoomPhase = kStreamPhase + 1, kInputsPhase = kStreamPhase + 2;
+// Under test (Probe::losses): the words that a block publishes in a phase of a layer, which are left out. The head's layer: layer_count.
+__host__ __device__ constexpr uint32_t loss_of(int block, int layer, Phase phase) {
+  return 1u << 31 | static_cast<uint32_t>(block) << 16 | static_cast<uint32_t>(layer) << 8 | phase;
+}
 // A block's clocks: [kPhases][kParts]. Behind those of all blocks, block 0's nanoseconds and clocks of whole kernels.
 constexpr int kBlockClocks = static_cast<int>(kPhases) * static_cast<int>(kParts), kAllClocks = kBlocks * kBlockClocks + 2;
 

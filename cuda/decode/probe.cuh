@@ -9,6 +9,7 @@ enum class Probe {
   none,
   clocks,  // adds the first warp's clocks by phase to Parameters::clocks
   delays,  // only under test: each warp, and the thread that brings the stream, sleeps pseudo-random times between its phases
+  losses,  // only under test: one block leaves out what it publishes in one phase (Parameters::loss)
 };
 
 // Another sequence of sleeps for each warp of each block in each launch. Most are none, a few last longer than a layer.

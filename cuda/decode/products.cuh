@@ -73,10 +73,18 @@ __device__ inline void take(Ring<kStages>& ring, int present, int warp, int lane
   }
 }
 
+// The largest divisor of n up to `most`.
+__host__ __device__ constexpr int part_of(int n, int most) {
+  while (n % most != 0) --most;
+  return most;
+}
+
 // Polls the warp's part of a vector of N stages. kGated: first a single word of it until that has come, then all: less traffic where the
 // wait is long, a round trip more where it is short.
 template <int N, bool kGated>
 struct Poll {
+  static constexpr int kAtOnce = N <= 12 ? N : part_of(N, 7);  // stages: of more, the words do not stay in registers
+  static_assert(N % kAtOnce == 0);
   const uint64_t *at, *gate_at;
   Word gate{};
 
@@ -89,43 +97,41 @@ struct Poll {
   __device__ void finish(VectorPart<N>& x, uint32_t epoch, Patience& patience, uint32_t phase) {
     if (kGated)
       for (int n = 0; !gate.is_of(epoch) && patience.holds(n, phase); ++n) gate = load_word(gate_at);
-    WordPair got[N];
-    bool missing = true;
-    int n = 0;
-    do {
-      if (missing) {  // lanes that have everything load nothing
-#pragma unroll
-        for (int s = 0; s < N; ++s) got[s] = load_words(at + kStageColumns / 2 * s);
-        missing = false;
-#pragma unroll
-        for (int s = 0; s < N; ++s) missing |= !got[s].are_of(epoch);
-      }
-      ++n;
-    } while (__any_sync(kAllLanes, missing && patience.holds(n, phase)));
     x.squares = 0.0f;
 #pragma unroll
-    for (int s = 0; s < N; ++s) {
-      x.v[s][0] = got[s].a.low;
-      x.v[s][1] = got[s].b.low;
-      x.squares += __uint_as_float(__byte_perm(got[s].a.high, got[s].b.high, 0x5410));
+    for (int first = 0; first < N; first += kAtOnce) {
+      WordPair got[kAtOnce];
+      bool missing = true;
+      int n = 0;
+      do {
+        if (missing) {  // lanes that have everything load nothing
+#pragma unroll
+          for (int s = 0; s < kAtOnce; ++s) got[s] = load_words(at + kStageColumns / 2 * (first + s));
+          missing = false;
+#pragma unroll
+          for (int s = 0; s < kAtOnce; ++s) missing |= !got[s].are_of(epoch);
+        }
+        ++n;
+      } while (__any_sync(kAllLanes, missing && patience.holds(n, phase)));
+#pragma unroll
+      for (int s = 0; s < kAtOnce; ++s) {
+        x.v[first + s][0] = got[s].a.low;
+        x.v[first + s][1] = got[s].b.low;
+        x.squares += __uint_as_float(__byte_perm(got[s].a.high, got[s].b.high, 0x5410));
+      }
     }
   }
 };
 
 // sums[.][warp][8 o + r] = the warp's share of octet o's row r, for kOctets octets of kRowStages stages. fetch() fills x and is called
-// once, after the first stages are in registers, so that weights move while the vector is still under way.
-template <int kRowStages, int kOctets, int kStages, class Fetch>
+// once, after the first stages are in registers, so that weights move while the vector is still under way. Those are at most kInRegisters
+// stages, of 16 registers each.
+template <int kRowStages, int kOctets, int kInRegisters, int kStages, class Fetch>
 __device__ inline void product(Ring<kStages>& ring, int octets, VectorPart<kRowStages>& x, float* sums, int warp, int lane, Fetch&& fetch) {
-  constexpr int kInRegisters = 6;  // stages: 96 registers
   constexpr int kTogether =
       kRowStages <= kInRegisters ? (kInRegisters / kRowStages < kOctets ? kInRegisters / kRowStages : kOctets) : 1;  // octets
-  constexpr int kParts = kRowStages <= kInRegisters ? 1
-                         : kRowStages % 6 == 0      ? kRowStages / 6
-                         : kRowStages % 7 == 0      ? kRowStages / 7
-                                                    : kRowStages / 4;
-  constexpr int kPartStages = kRowStages / kParts;
+  constexpr int kPartStages = part_of(kRowStages, kInRegisters), kParts = kRowStages / kPartStages;
   constexpr int kChains = kTogether <= 2 ? 4 : 2;  // of dependent multiplications for each octet: one waits 33 clocks for the one before
-  static_assert(kPartStages * kParts == kRowStages && (kParts == 1 || kTogether == 1));
 #pragma unroll 1
   for (int o = 0; o < octets; o += kTogether) {
     float c[kTogether][kChains][4] = {};

@@ -206,7 +206,7 @@ struct RowsWorker : WorkerBase<S, kMaxRows, kProbe> {
     head(epoch);
     // Every block has read the epoch by now: this one has seen what they all made with it.
     if (block == 0 && threadIdx.x == 0) *p.epoch = epoch;
-    if (ring.patience.where) report_fault(p.fault, DeviceFault::decode_stalled, block, ring.patience.where);
+    ring.patience.report(p.fault);
     if (kProbe == Probe::clocks && threadIdx.x == 0) {
       for (int i = 0; i < kBlockClocks; ++i) p.clocks[block * kBlockClocks + i] += sh.clocks[i];
       if (block == 0) {

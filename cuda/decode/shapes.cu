@@ -26,8 +26,11 @@ const std::vector<CompiledShape>& compiled_shapes() {
       shape<1, 2, 3, 2, 128>(),   // Qwen3-0.6B
       shape<2, 2, 6, 2, 128>(),   // Qwen3-1.7B
       shape<2, 2, 8, 4, 64>(),    // Llama-3.2-1B
+      shape<3, 3, 8, 3, 128>(),   // Llama-3.2-3B
       shape<4, 4, 12, 4, 128>(),  // Qwen3-8B
       shape<4, 4, 14, 4, 128>(),  // Llama-3-8B, Mistral-7B
+      shape<5, 4, 14, 4, 128>(),  // Mistral-Nemo-12B
+      shape<5, 4, 32, 4, 128>(),  // Mistral-Small-24B
   };
   return shapes;
 }

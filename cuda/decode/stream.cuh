@@ -26,6 +26,9 @@ struct Shape {
   // Whether the kernel for one row goes on from step to step. In kernels for wider models, what the threads have to remember for it costs
   // more than the launches do (measured on an H100, docs/performance.md).
   static constexpr bool kGoesOn = kHidden_ == 1;
+  // Stages that a product has in registers at once. Longer vectors, and longer addresses' ways between them, leave room for few; and then a
+  // stage's work is still much shorter than its copy takes.
+  static constexpr int kInRegisters = kHidden_ <= 2 ? 6 : 2;
   static constexpr int kHidden = kHidden_, kQueries = kQueries_, kMlp = kMlp_;  // stages that a row of k takes; octets of n for each block
   static constexpr int kQueryHeads = kQueryHeads_;                              // that share a key/value head
   static constexpr int kHeadDim = kHeadDim_;
@@ -34,6 +37,11 @@ struct Shape {
   static constexpr int kPositions = kStageBytes / (4 * kHeadDim);
   static constexpr int kGroupWidth = kQueryHeads * kHeadDim;    // attention outputs of a key/value head
   static constexpr int kCombined = kGroupWidth / kGroupBlocks;  // of which a block combines
+  // Such a share may end in another head than it begins in. Which of the two an output is of:
+  static constexpr bool kTwoHeads = kHeadDim % kCombined != 0;
+  __host__ __device__ static constexpr int head_in_share(int d) {
+    return kTwoHeads ? d / kHeadDim - d / kCombined * kCombined / kHeadDim : 0;
+  }
   // Rows of a product that a block makes between two barriers.
   static constexpr int kMaxSums = max_of(max_of(8 * kHeadOctets, 16 * kMlp), max_of(8 * kHidden, 32));
 
@@ -113,7 +121,7 @@ struct Producer {
       RingPlace<kStages> begun{steps.stream_place >> 1, static_cast<uint32_t>(steps.stream_place & 1)};
       for (; begun.stage != place.stage || begun.parity != place.parity; begun.next())
         wait(full[begun.stage], begun.parity, patience, kStreamPhase);
-      if (patience.where) report_fault(p.fault, DeviceFault::decode_stalled, blockIdx.x, patience.where);
+      patience.report(p.fault);
       asm volatile("exit;");
     }
   }
@@ -209,7 +217,7 @@ struct Producer {
       // Not by a wait that sleeps at the barrier: nobody arrives there when the workers leave.
       const long long start = clock64();
       while (!phase_is_over_now(steps.next_ready, (at - 1) & 1) && !steps.stop && !patience.where)
-        if (clock64() - start > kStalledCycles / 16) patience.give_up(kInputsPhase);
+        if (clock64() - start > kStreamCycles) patience.give_up_stream(kInputsPhase);
       if (patience.where) steps.stalled = 1;
       if (patience.where || steps.stop) return false;
       steps.stream_place = place.stage << 1 | place.parity;
@@ -223,7 +231,7 @@ struct Producer {
   __device__ void run(bool with_head) {
     do step(with_head);
     while (next_step());
-    if (patience.where) report_fault(p.fault, DeviceFault::decode_stalled, blockIdx.x, patience.where);
+    patience.report(p.fault);
   }
 };
 

@@ -90,7 +90,7 @@ struct Worker : WorkerBase<S, 1, kProbe> {
     const bool present = row < 8 * S::kHeadOctets;
     const int local = rank * 8 * S::kHeadOctets + row;
     const float bias = l.qkv_bias && present ? l.qkv_bias[qkv_row<S>(group, local)] : 0.0f;
-    product<S::kHidden, S::kHeadOctets>(ring, S::kHeadOctets, x, own_sums(), warp, lane, [&] {
+    product<S::kHidden, S::kHeadOctets, S::kInRegisters>(ring, S::kHeadOctets, x, own_sums(), warp, lane, [&] {
       mark(qkv_product, loading);
       if (layer > 0) poll.finish(x, epoch - 1, ring.patience, where(layer, qkv_product));
       mark(qkv_product, waiting);
@@ -127,7 +127,7 @@ struct Worker : WorkerBase<S, 1, kProbe> {
     Poll<kRowStages, kGated> poll(p.words + from, warp, lane);
     const float b = own_element(bias), weight = own_element(norm);
     VectorPart<kRowStages> x;
-    product<kRowStages, S::kHidden>(ring, S::kHidden, x, own_sums(), warp, lane, [&] {
+    product<kRowStages, S::kHidden, S::kInRegisters>(ring, S::kHidden, x, own_sums(), warp, lane, [&] {
       mark(phase, loading);
       poll.finish(x, epoch, ring.patience, where(layer, phase));
       mark(phase, waiting);
@@ -149,7 +149,7 @@ struct Worker : WorkerBase<S, 1, kProbe> {
     const float gate_bias = l.gate_up_bias ? l.gate_up_bias[output] : 0.0f;
     const float up_bias = l.gate_up_bias ? l.gate_up_bias[S::kMlp * kStageColumns + output] : 0.0f;
     VectorPart<S::kHidden> x;
-    product<S::kHidden, 2 * S::kMlp>(ring, 2 * S::kMlp, x, own_sums(), warp, lane, [&] {
+    product<S::kHidden, 2 * S::kMlp, S::kInRegisters>(ring, 2 * S::kMlp, x, own_sums(), warp, lane, [&] {
       mark(gate_up_product, loading);
       poll.finish(x, epoch, ring.patience, where(layer, gate_up_product));
       mark(gate_up_product, waiting);
@@ -179,7 +179,7 @@ struct Worker : WorkerBase<S, 1, kProbe> {
     for (int layer = 0; layer < p.layer_count; ++layer) {
       const Layer& l = sh.layers[layer];
       const uint32_t epoch = base_epoch + layer + 1;
-      if (S::kHidden <= 2) forget_places();  // beyond, more would lie in local memory
+      forget_places();
       qkv(l, layer, epoch, x);
       attention_phase(l, layer, epoch);
       project<S::kQueries, true, true>(layer, S::kAttention, S::kHiddenPost, l.output_bias, l.post_norm, epoch, output_product);
@@ -200,7 +200,7 @@ struct Worker : WorkerBase<S, 1, kProbe> {
     while (S::kGoesOn && p.mailbox && goes_on());
     // Every block has read the epoch by now: this one has seen what they all made with it.
     if (block == 0 && threadIdx.x == 0) *p.epoch = base_epoch;
-    if (ring.patience.where) report_fault(p.fault, DeviceFault::decode_stalled, block, ring.patience.where);
+    ring.patience.report(p.fault);
     if (kProbe == Probe::clocks && threadIdx.x == 0)
       for (int i = 0; i < kBlockClocks; ++i) p.clocks[block * kBlockClocks + i] += sh.clocks[i];
     if (kProbe == Probe::clocks && threadIdx.x == 0 && block == 0) {

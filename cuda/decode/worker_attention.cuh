@@ -69,8 +69,8 @@ __device__ void Worker<S, kProbe>::publish_partials(uint32_t epoch) {
     a += v.x * scale[w], b += v.y * scale[w];
   }
   store_floats(words + (d / 8 * kGroupBlocks + rank) * 4 + d % 8 / 2, a, b, epoch);
-  if (d % S::kCombined == 0) {
-    uint64_t* to = words + S::kPartialWords + (d / S::kCombined * kGroupBlocks + rank) * 4;
+  if (d % S::kCombined == 0 || (S::kTwoHeads && d % S::kHeadDim == 0)) {
+    uint64_t* to = words + S::kPartialWords + (d / S::kCombined * kGroupBlocks + rank) * 4 + 2 * S::head_in_share(d);
     store_word(to, __float_as_uint(joined.x), 0, epoch);
     store_word(to + 1, __float_as_uint(joined.y), 0, epoch);
   }

@@ -1,6 +1,8 @@
 // What the computing threads of the kernel for one row and of that for several have in common.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/decode/probe.cuh"
 #include "cuda/decode/shared.cuh"
 
@@ -10,7 +12,8 @@ namespace bolide::decode {
 template <class S, int kRows, Probe kProbe>
 struct WorkerBase {
   static constexpr int kStages = Shared<S, kRows>::kStages;
-  const Parameters& p;
+  const Parameters& given;
+  std::conditional_t<kProbe == Probe::losses, Parameters, const Parameters&> p;  // a copy where `words` change, see lose()
   SharedBase<S, kRows>& sh;
   Ring<kStages> ring;
   int warp, lane;
@@ -19,9 +22,11 @@ struct WorkerBase {
   int parity = 0;  // of sh.sums
   long long last = 0;
   Delays delays;
+  int marked_layer = 0;  // under Probe::losses
 
   __device__ WorkerBase(const Parameters& parameters, SharedBase<S, kRows>& shared, const Ring<kStages>& r)
-      : p(parameters),
+      : given(parameters),
+        p(parameters),
         sh(shared),
         ring(r),
         warp(threadIdx.x / 32),
@@ -37,10 +42,19 @@ struct WorkerBase {
 
   __device__ void mark(Phase phase, Part part) {
     if (kProbe == Probe::delays) delays.sleep();
+    if constexpr (kProbe == Probe::losses) lose(phase, part);
     if (kProbe != Probe::clocks || threadIdx.x != 0) return;
     const long long now = clock64();
     sh.clocks[phase * kParts + part] += now - last;
     last = now;
+  }
+  // Between the end of a phase's wait and that of its work the block publishes, and reads none of the edges: what is to be lost goes behind
+  // the last row's words, where nobody looks. (The head publishes behind its last product.)
+  __device__ void lose(Phase phase, Part part) {
+    if (phase == qkv_product && marked_layer == p.layer_count) marked_layer = 0;  // of the next step
+    const bool lost = given.loss == loss_of(block, marked_layer, phase) && part == (phase == head_product ? computing : waiting);
+    p.words = given.words + (lost ? kMaxRows * S::kWords : 0);
+    if (phase == down_product && part == computing) ++marked_layer;
   }
   __device__ static uint32_t where(int layer, Phase phase) { return static_cast<uint32_t>(layer) << 8 | phase; }
 

@@ -9,17 +9,17 @@ template <class S, Probe kProbe>
 __device__ void Worker<S, kProbe>::head(VectorPart<S::kHidden>& x, uint32_t epoch) {
   constexpr int kTogether = 4;
   const RowSampling sampling(p, sh.sampling[sh.now.at & 1], 0);
-  if (ring.patience.where) sh.stalled = 1;
   const int octets = p.vocab / 8 / kBlocks + (block < p.vocab / 8 % kBlocks ? 1 : 0);
   Poll<S::kHidden, true> poll(p.words + S::kHiddenIn, warp, lane);
   BestLogit best;
   float scale = 0.0f;
   for (int o = 0; o < octets; o += kTogether) {
-    product<S::kHidden, kTogether>(ring, min(octets - o, kTogether), x, own_sums(), warp, lane, [&] {
+    product<S::kHidden, kTogether, S::kInRegisters>(ring, min(octets - o, kTogether), x, own_sums(), warp, lane, [&] {
       if (o > 0) return;
       poll.finish(x, epoch, ring.patience, where(p.layer_count, head_product));
       leave_squares(x.squares);
     });
+    if (ring.patience.where) sh.stalled = 1;
     meet_workers();
     if (warp == 0) {
       if (o == 0) scale = inverse_rms(0);

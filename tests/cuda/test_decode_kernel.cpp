@@ -172,6 +172,28 @@ TEST_CASE("decode kernel: Llama-3.2-1B's shape") {
   check_errors("decode kernel: Llama-3.2-1B's shape", decode_model({2048, 8192, 2, 32, 8, 64, 1024}), {1, 40, 64, 65, 66, 1100});
 }
 
+TEST_CASE("decode kernel: Llama-3.2-3B's shape") {
+  check_errors("decode kernel: Llama-3.2-3B's shape", decode_model({3072, 8192, 2, 24, 8, 128, 1024}), {1, 2, 32, 33, 34, 600, 1100});
+}
+
+TEST_CASE("decode kernel: Qwen3-8B's shape") {
+  check_errors("decode kernel: Qwen3-8B's shape", decode_model({4096, 12288, 2, 32, 8, 128, 1024}), {1, 40, 600});
+}
+
+TEST_CASE("decode kernel: Llama-3-8B's and Mistral-7B's shape") {
+  StepModelOptions options = decode_model({4096, 14336, 2, 32, 8, 128, 1024});
+  options.window = 100;
+  check_errors("decode kernel: Llama-3-8B's and Mistral-7B's shape", options, {1, 40, 600});
+}
+
+TEST_CASE("decode kernel: Mistral-Nemo-12B's shape") {
+  check_errors("decode kernel: Mistral-Nemo-12B's shape", decode_model({5120, 14336, 2, 32, 8, 128, 1024}), {1, 40, 600});
+}
+
+TEST_CASE("decode kernel: Mistral-Small-24B's shape") {
+  check_errors("decode kernel: Mistral-Small-24B's shape", decode_model({5120, 32768, 2, 32, 8, 128, 1024}), {1, 40, 600});
+}
+
 TEST_CASE("decode kernel: several sequences, each as exact as the ops one by one") {
   check_several("decode kernel: several sequences, each as exact as the ops one by one", several_model(), kTogether);
 }

@@ -35,6 +35,8 @@ TEST_CASE("the published shapes parse to their sizes and parameter counts") {
       {"gemma-7b", 3072, 24576, 28, 16, 16, 256, 256000, true, 1e4, 8192, 8'537'680'896},
       {"smollm2-135m", 576, 1536, 30, 9, 3, 64, 49152, true, 1e5, 8192, 134'515'008},
       {"mistral-7b-v0.1", 4096, 14336, 32, 32, 8, 128, 32000, false, 1e4, 32768, 7'241'732'096},
+      {"mistral-nemo-12b", 5120, 14336, 40, 32, 8, 128, 131072, false, 1e6, 131072, 12'247'782'400},
+      {"mistral-small-24b", 5120, 32768, 40, 32, 8, 128, 131072, false, 1e8, 32768, 23'572'403'200},
   };
   for (const Row& row : rows) {
     INFO(row.name);

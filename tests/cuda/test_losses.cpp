@@ -1,0 +1,135 @@
+// A lost dependency: where one block's words do not come, the step ends in an error that names block, layer and phase of who waited for
+// them, within seconds; and the next step is as if nothing had been.
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "catch.h"
+#include "core/error.h"
+#include "gpu.h"
+#include "losing_kernel.h"
+#include "probed_steps.h"
+#include "step_model.h"
+
+using namespace bolide;
+using namespace bolide::cuda_test;
+
+namespace {
+
+constexpr int kLayers = 3, kLoser = 37;  // a block of the third key/value head's group: 32 .. 47
+constexpr double kMostSeconds = 8.0;
+
+struct Loss {
+  int layer;
+  decode::Phase phase;
+  // Of the earliest that waits in vain: its layer (kLayers: the head), its phase, and the blocks it can be.
+  int waiting_layer;
+  decode::Phase waiting;
+  int first_block, last_block;
+};
+const std::vector<Loss> kLosses{
+    {1, decode::qkv_product, 1, decode::attention, 32, 47},
+    {0, decode::attention, 0, decode::combination, 32, 47},
+    {2, decode::combination, 2, decode::output_product, 0, 127},
+    {0, decode::output_product, 0, decode::gate_up_product, 0, 127},
+    {1, decode::gate_up_product, 1, decode::down_product, 0, 127},
+    {1, decode::down_product, 2, decode::qkv_product, 0, 127},
+    {2, decode::down_product, kLayers, decode::head_product, 0, 127},
+    {kLayers, decode::head_product, kLayers, decode::head_product, 0, 127},
+};
+
+template <class Run>
+void check_loss(ProbedSteps& steps, const Loss& loss, const char* what, Run&& run) {
+  steps.lose(decode::loss_of(kLoser, loss.layer, loss.phase));
+  std::string text;
+  const double seconds = seconds_of([&] {
+    try {
+      run();
+    } catch (const Error& error) {
+      text = error.what();
+    }
+  });
+  steps.lose(0);
+  std::printf("lost: %s, %s of layer %d: %.2f s\n", what, decode::kPhaseNames[loss.phase], loss.layer, seconds);
+  CAPTURE(what, loss.layer, decode::kPhaseNames[loss.phase], text);
+  CHECK(seconds < kMostSeconds);
+  REQUIRE(text.rfind("the decode kernel waited in vain in block ", 0) == 0);
+  const int block = std::stoi(text.substr(std::string("the decode kernel waited in vain in block ").size()));
+  CHECK(block >= loss.first_block);
+  CHECK(block <= loss.last_block);
+  const std::string layer = loss.waiting_layer < kLayers ? ", layer " + std::to_string(loss.waiting_layer) : "";
+  CHECK(text.find("block " + std::to_string(block) + layer + ", phase '" + decode::kPhaseNames[loss.waiting] + "'") != std::string::npos);
+  CHECK(text.find("BOLIDE_DECODE_KERNEL=0") != std::string::npos);
+}
+
+// Sequences of these many positions, whose last tokens are to be run, in pieces before.
+StepModelOptions three_layers() {
+  StepModelOptions options;
+  options.dims = {1024, 3072, kLayers, 16, 8, 128, 1096};
+  options.rows = 64;
+  options.chunk = 64;
+  options.chunks = 12;
+  options.sequences = 3;
+  options.vectors = true;
+  return options;
+}
+const std::vector<int32_t> kLast{700, 31, 130};
+
+}  // namespace
+
+TEST_CASE("decode kernel: lost words end in an error, and the next step is sound") {
+  const char* name = "decode kernel: lost words end in an error, and the next step is sound";
+  const auto backend = gpu(name);
+  if (!backend) return;
+  const StepModelOptions options = three_layers();
+  StepModel model(*backend, options);
+  for (int32_t s = 0; s < options.sequences; ++s) {
+    const int32_t end = kLast[static_cast<size_t>(s)];
+    for (int32_t first = 0; first < end; first += 64) {
+      model.fill(first, std::min(64, end - first), {}, s);
+      backend->Backend::run_step(model.step);
+    }
+  }
+  model.fill(0, 1);
+  const std::string form = backend->step_form(model.single, 1).text;
+  if (form.rfind("one kernel", 0) != 0) {
+    std::printf("skipped: %s (the step runs as %s)\n", name, form.c_str());
+    return;
+  }
+  model.each.capacity.tokens = 4;
+  ProbedSteps losing(model.step.capacity, options.dims, losing_shapes());
+  for (const std::vector<int32_t>& which : std::vector<std::vector<int32_t>>{{0}, {0, 1, 2}}) {
+    std::vector<int32_t> positions;
+    for (const int32_t s : which) positions.push_back(kLast[static_cast<size_t>(s)]);
+    model.fill_each(which, positions, std::vector<SamplingSpec>(which.size()));
+    const bool one = which.size() == 1;
+    const Step& step = one ? model.single : model.each;
+    backend->run_step(step);
+    backend->sync();
+    const StepResults expected(model, which.size());
+    losing.run(step);
+    REQUIRE(StepResults(model, which.size()).same_bits_as(expected));
+    for (const Loss& loss : kLosses) {
+      if (!one && (loss.phase == decode::combination || loss.phase == decode::output_product || loss.phase == decode::down_product))
+        continue;
+      check_loss(losing, loss, one ? "one row" : "three rows", [&] { losing.run_losing(step); });
+      losing.run(step);
+      REQUIRE(StepResults(model, which.size()).same_bits_as(expected));
+    }
+    if (!one) continue;
+    // By kernels that go on: with the first step's words lost, and nothing to wait for behind it.
+    Step alone = step;
+    alone.plain_sampling = alone.one_row_each = true;
+    for (const Loss& loss : kLosses) {
+      if (loss.layer == 1 || loss.phase == decode::output_product) continue;
+      check_loss(losing, loss, "going on", [&] { losing.run_on(alone, 20, 0); });
+      check_loss(losing, loss, "the last of a kernel's steps", [&] { losing.run_on(alone, 1, 0); });
+      losing.run_on(alone, 20, 0);
+      REQUIRE(StepResults(model, 1).same_bits_as(expected));
+    }
+  }
+  // The backend whose memory that was, with edges of its own.
+  model.fill_each({0}, {kLast[0]}, std::vector<SamplingSpec>(1));
+  backend->run_step(model.single);
+  backend->sync();
+}
