@@ -3,9 +3,7 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -18,6 +16,7 @@
 #include "cuda/decode/mailbox.h"
 #include "cuda/decode/run_on.h"
 #include "cuda/download.h"
+#include "cuda/environment.h"
 #include "cuda/fault.h"
 #include "cuda/graph.h"
 #include "cuda/kv_cache.h"
@@ -35,8 +34,6 @@ namespace bolide {
 namespace {
 
 constexpr size_t kAheadPieceBytes = size_t{1} << 20;
-// Half a second for a small model: other programs' work on the device comes in between.
-constexpr int32_t kStepsOfLaunch = 1024;
 
 // Ops called one by one have the capacity of the last reserve(), those of a step the step's, and what is known of its inputs.
 class CapacityOfStep {
@@ -137,7 +134,8 @@ class CudaBackend final : public Backend {
   std::unique_ptr<CudaBuffer> operand_, row_scale_, product_, widened_, wide_, attention_, arrivals_, sampling_;
   size_t row_scale_bytes_ = 0;
   DecodeSteps decode_;
-  int32_t most_steps_ = kStepsOfLaunch;
+  bool kernel_wanted_ = decode_kernel_wanted();
+  int32_t most_steps_ = decode_steps_of_launch();
   std::unique_ptr<DecodeMailbox> mailbox_;
   std::unique_ptr<RunOn> run_on_;  // null: every step is launched
   StepGraphs graphs_;
@@ -168,9 +166,7 @@ CudaBackend::CudaBackend(int device, DType activations) : uploader_(device), dec
   context_.compute_capability = 10 * properties.major + properties.minor;
   context_.dependent_launch = properties.major >= 9 && row_product_compiled(site);
   context_.copy_pace = copy_pace(device, properties.multiProcessorCount, site);
-  // The way around the decode kernel, to compare with.
-  const char* wanted = std::getenv("BOLIDE_DECODE_KERNEL");
-  if (!wanted || std::string_view(wanted) != "0") context_.decode = &decode_;
+  if (kernel_wanted_) context_.decode = &decode_;
   cublas_ = std::make_unique<CublasLt>(device);
   context_.cublas = cublas_.get();
   check_cuda(cudaStreamCreateWithFlags(&context_.stream, cudaStreamNonBlocking), "stream", site);
@@ -184,7 +180,6 @@ CudaBackend::CudaBackend(int device, DType activations) : uploader_(device), dec
   std::memset(fault, 0, sizeof(DeviceFault));
   // With unified addressing, which every 64-bit platform has, the host's address is the device's.
   context_.fault = static_cast<DeviceFault*>(fault);
-  if (const char* steps = std::getenv("BOLIDE_DECODE_STEPS")) most_steps_ = std::atoi(steps);
   if (context_.decode && most_steps_ > 1 && properties.major == 9) {
     mailbox_ = std::make_unique<DecodeMailbox>(context_, uploads_, *ahead_staging_, ahead_, [this] { throw_fault(*context_.fault); });
     run_on_ = std::make_unique<RunOn>(*mailbox_);
