@@ -2,6 +2,8 @@
 // to its stages, tokens and logits are the same bits.
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
+#include <string>
 #include <vector>
 
 #include "catch.h"
@@ -13,10 +15,11 @@
 using namespace bolide;
 using namespace bolide::cuda_test;
 
-TEST_CASE("decode kernel: random delays change no bit") {
-  const char* name = "decode kernel: random delays change no bit";
-  const auto backend = gpu(name);
-  if (!backend) return;
+namespace {
+
+const std::vector<int32_t> kLast{1279, 31, 700, 513};  // the sequences' last positions, whose steps are run
+
+StepModelOptions three_layers() {
   StepModelOptions options;
   options.dims = {1024, 3072, 3, 16, 8, 128, 1096};
   options.rows = 64;
@@ -25,29 +28,45 @@ TEST_CASE("decode kernel: random delays change no bit") {
   options.sequences = 4;
   options.vectors = true;
   options.window = 300;
-  StepModel model(*backend, options);
-  const std::vector<int32_t> last{1279, 31, 700, 513};
+  return options;
+}
+// What lies before them into the cache. Whether their steps run as one kernel, or a line that says how they do.
+bool run_contexts(const char* name, Backend& backend, StepModel& model) {
   for (int32_t s = 0; s < 4; ++s) {
-    const int32_t end = last[static_cast<size_t>(s)];
+    const int32_t end = kLast[static_cast<size_t>(s)];
     for (int32_t first = 0; first < end; first += 64) {
       model.fill(first, std::min(64, end - first), {}, s);
-      backend->Backend::run_step(model.step);
+      backend.Backend::run_step(model.step);
     }
   }
   model.fill(0, 1);
-  const std::string form = backend->step_form(model.single, 1).text;
-  if (form.rfind("one kernel", 0) != 0) {
-    std::printf("skipped: %s (the step runs as %s)\n", name, form.c_str());
-    return;
-  }
+  model.each.capacity.tokens = 4;
+  const std::string form = backend.step_form(model.single, 1).text;
+  if (form.rfind("one kernel", 0) == 0) return true;
+  std::printf("skipped: %s (the step runs as %s)\n", name, form.c_str());
+  return false;
+}
+// The step for the last positions of these sequences.
+const Step& step_of(StepModel& model, const std::vector<int32_t>& which) {
+  std::vector<int32_t> positions;
+  for (const int32_t s : which) positions.push_back(kLast[static_cast<size_t>(s)]);
+  model.fill_each(which, positions, std::vector<SamplingSpec>(which.size()));
+  return which.size() == 1 ? model.single : model.each;
+}
+
+}  // namespace
+
+TEST_CASE("decode kernel: random delays change no bit") {
+  const char* name = "decode kernel: random delays change no bit";
+  const auto backend = gpu(name);
+  if (!backend) return;
+  const StepModelOptions options = three_layers();
+  StepModel model(*backend, options);
+  if (!run_contexts(name, *backend, model)) return;
   ProbedSteps delayed(model.step.capacity, options.dims, delayed_shapes()),
       prompt(model.step.capacity, options.dims, decode::compiled_shapes());
-  model.each.capacity.tokens = 4;
   for (const std::vector<int32_t>& which : std::vector<std::vector<int32_t>>{{0}, {0, 1, 2, 3}, {3, 1}, {2}, {1, 0, 2}}) {
-    std::vector<int32_t> positions;
-    for (const int32_t s : which) positions.push_back(last[static_cast<size_t>(s)]);
-    model.fill_each(which, positions, std::vector<SamplingSpec>(which.size()));
-    const Step& step = which.size() == 1 ? model.single : model.each;
+    const Step& step = step_of(model, which);
     backend->run_step(step);
     backend->sync();
     const StepResults expected(model, which.size());
@@ -79,5 +98,39 @@ TEST_CASE("decode kernel: random delays change no bit") {
       }
     }
     CHECK(slow > 1.3 * plain);  // the delays are there
+  }
+}
+
+// For BOLIDE_SOAK_SECONDS (20): what a hundred launches do not show.
+TEST_CASE("decode kernel: random delays for a long time", "[.delays]") {
+  const char* name = "decode kernel: random delays for a long time";
+  const auto backend = gpu(name);
+  if (!backend) return;
+  const char* set = std::getenv("BOLIDE_SOAK_SECONDS");
+  const double seconds = set ? std::stod(set) : 20.0;
+  const StepModelOptions options = three_layers();
+  StepModel model(*backend, options);
+  if (!run_contexts(name, *backend, model)) return;
+  ProbedSteps delayed(model.step.capacity, options.dims, delayed_shapes());
+  for (const std::vector<int32_t>& which : std::vector<std::vector<int32_t>>{{0, 1, 2, 3}, {3, 1}, {2}}) {
+    const Step& step = step_of(model, which);
+    backend->run_step(step);
+    backend->sync();
+    const StepResults expected(model, which.size());
+    int64_t runs = 0, wrong = 0;
+    for (double spent = 0.0; spent < seconds / 3; ++runs) {
+      spent += seconds_of([&] {
+        delayed.run(step);
+        const StepResults got(model, which.size());
+        if (got.same_bits_as(expected)) return;
+        ++wrong;
+        for (size_t row = 0; row < which.size(); ++row)
+          std::printf("delays: launch %lld, row %zu of %zu: logits %s\n", static_cast<long long>(runs), row, which.size(),
+                      same_bits(got.logits[row], expected.logits[row]) ? "as without" : "differ");
+      });
+    }
+    std::printf("delays: %zu rows: %lld launches, %lld of them wrong\n", which.size(), static_cast<long long>(runs),
+                static_cast<long long>(wrong));
+    CHECK(wrong == 0);
   }
 }

@@ -31,7 +31,6 @@ namespace {
 
 constexpr const char* kName = "soak";
 constexpr int32_t kContext = 8192, kMostTogether = 8;
-constexpr int kWholeSequences = 2;  // of the longest, that the KV cache holds: more of the others make sequences wait and be pre-empted
 
 double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -43,6 +42,7 @@ double number_from(const char* variable, double fallback) {
 
 struct ModelSize {
   int layers, vocab;
+  int whole_sequences;  // of the whole context, that the KV cache holds: more of the others make sequences wait and be pre-empted
 };
 // Of Qwen3-0.6B's widths, for which the decode kernel is compiled.
 ModelSource source_of(const ModelSize& size) {
@@ -66,7 +66,7 @@ std::unique_ptr<Engine> engine_of(const ModelSize& size, bool launches) {
   options.max_num_seqs = kMostTogether;
   options.ctx_size = kContext;
   options.kv_dtype = DType::bf16;
-  options.kv_cache_bytes = int64_t{kWholeSequences} * kContext * size.layers * 2 * 8 * 128 * 2;
+  options.kv_cache_bytes = int64_t{size.whole_sequences} * kContext * size.layers * 2 * 8 * 128 * 2;
   options.prefix_cache = false;  // what a sequence finds there was computed in other pieces
   return make_engine(load_engine(source_of(size), options, {std::move(backend), "a test"}));
 }
@@ -193,9 +193,9 @@ void require_sound(const Output& output, const Planned& planned, int32_t vocab) 
 }
 
 // As many sequences of the whole context as the cache holds find room side by side.
-void require_all_chunks(Engine& engine) {
+void require_all_chunks(Engine& engine, const ModelSize& size) {
   std::vector<Request> whole;
-  for (int i = 0; i < kWholeSequences; ++i)
+  for (int i = 0; i < size.whole_sequences; ++i)
     whole.push_back({std::vector<int32_t>(static_cast<size_t>(kContext - 40), 8 + i), greedy_params(39)});
   for (const Output& output : run_together(engine, whole)) {
     REQUIRE(output.tokens.size() == 39);
@@ -241,11 +241,11 @@ bool soak(const ModelSize& size, double seconds, uint64_t seed) {
     const Output once = run_one(*engine, alone.request.prompt, alone.request.params);
     require_same(run_one(*engine, alone.request.prompt, alone.request.params), once);
     require_same(run_one(*launching, alone.request.prompt, alone.request.params), once);
-    if (totals.mixes % 16 == 0) require_all_chunks(*engine), require_all_chunks(*launching);
+    if (totals.mixes % 16 == 0) require_all_chunks(*engine, size), require_all_chunks(*launching, size);
     if (seconds_since(begin) - said > 60.0) said = seconds_since(begin), say();
   }
-  require_all_chunks(*engine);
-  require_all_chunks(*launching);
+  require_all_chunks(*engine, size);
+  require_all_chunks(*launching, size);
   say();
   return true;
 }
@@ -256,6 +256,6 @@ TEST_CASE("soak: mixed sequences for a long time", "[.soak]") {
   const double seconds = number_from("BOLIDE_SOAK_SECONDS", 20.0);
   const auto seed = static_cast<uint64_t>(number_from("BOLIDE_SOAK_SEED", 1.0));
   std::printf("soak: %.0f s, seed %llu\n", seconds, static_cast<unsigned long long>(seed));
-  if (!soak({6, 16384}, 0.7 * seconds, 1000000 * seed)) return;
-  soak({28, 151936}, 0.3 * seconds, 1000000 * seed);
+  if (!soak({6, 16384, 1}, 0.7 * seconds, 1000000 * seed)) return;
+  soak({28, 151936, 2}, 0.3 * seconds, 1000000 * seed);
 }
