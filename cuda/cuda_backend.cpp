@@ -181,7 +181,7 @@ CudaBackend::CudaBackend(int device, DType activations) : uploader_(device), dec
   // With unified addressing, which every 64-bit platform has, the host's address is the device's.
   context_.fault = static_cast<DeviceFault*>(fault);
   if (context_.decode && most_steps_ > 1 && properties.major == 9) {
-    mailbox_ = std::make_unique<DecodeMailbox>(context_, uploads_, *ahead_staging_, ahead_, [this] { throw_fault(*context_.fault); });
+    mailbox_ = std::make_unique<DecodeMailbox>(context_, uploads_, *ahead_staging_, ahead_, [this] { throw_fault(context_, decode_); });
     run_on_ = std::make_unique<RunOn>(*mailbox_);
   }
 }
@@ -244,14 +244,14 @@ void CudaBackend::upload_ahead(void* to, const void* from_host, size_t bytes) {
 void CudaBackend::sync() {
   use().cublas->ready();
   const cudaError_t status = cudaStreamSynchronize(context_.stream);
-  throw_fault(*context_.fault);  // first: a kernel that reports a fault and ends itself fails the stream too, and the fault says more
+  throw_fault(context_, decode_);  // first: a kernel that reports a fault and ends itself fails the stream too, and the fault says more
   check_cuda(status, "cudaStreamSynchronize", {"step"});
 }
 
 std::unique_ptr<Download> CudaBackend::make_download(size_t bytes) {
   use();
   return std::make_unique<CudaDownload>(
-      context_.stream, downloads_, bytes, [this] { throw_fault(*context_.fault); }, run_on_.get());
+      context_.stream, downloads_, bytes, [this] { throw_fault(context_, decode_); }, run_on_.get());
 }
 
 std::unique_ptr<Matrix> CudaBackend::prepare(std::span<const TensorView> stacked_rows) {

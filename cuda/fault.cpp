@@ -23,8 +23,8 @@ namespace {
 
 }  // namespace
 
-void throw_fault(DeviceFault& fault) {
-  volatile DeviceFault* shared = &fault;
+void throw_fault(CudaContext& context, DecodeSteps& decode) {
+  volatile DeviceFault* shared = context.fault;
   const int32_t code = shared->code, row = shared->row, value = shared->value;
   if (code == DeviceFault::none) return;
   shared->row = 0;
@@ -43,6 +43,7 @@ void throw_fault(DeviceFault& fault) {
     case DeviceFault::bad_token:
       throw_contract(fmt::format("token id {} of row {} is outside the vocabulary", value, row).c_str(), {"embed"});
     case DeviceFault::decode_stalled:
+      decode.forget_edges(context);
       throw_stalled(static_cast<uint32_t>(value));
     case DeviceFault::stalled:
       throw_contract(fmt::format("a kernel waited in vain (block {}, thread {})", row, value).c_str(), {"step"});

@@ -196,6 +196,13 @@ const Layer* DecodeSteps::table(CudaContext& context, const std::vector<Layer>& 
   return static_cast<const Layer*>(made.memory->data());
 }
 
+void DecodeSteps::forget_edges(CudaContext& context) {
+  for (const bool several : {false, true}) {
+    if (words_[several])
+      check_cuda(cudaMemsetAsync(words_[several]->data(), 0, buffer_bytes(several), context.stream), "memset", {"decode"});
+  }
+}
+
 bool DecodeSteps::goes_on(const CudaContext& context, const Step& step) const {
   return step.capacity.tokens == 1 && step.plain_sampling && step.one_row_each && why_not(context, step).empty() &&
          find_shape(shapes_, dims_of(step, Pattern(step)))->goes_on;

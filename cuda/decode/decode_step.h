@@ -31,6 +31,9 @@ class DecodeSteps {
   std::string why_not(const CudaContext& context, const Step& step) const;
   // How such a model's decode steps run.
   static DecodeForm form(const CudaContext& context, const DecodeModel& model);
+  // Makes the edges' words those of a fresh start, behind all work on the stream so far. To be called when words were lost: what lies in
+  // their places must not be taken for what comes there next.
+  void forget_edges(CudaContext& context);
   // Forgets the tables of layers: to be called when weights may have moved.
   void clear() { tables_.clear(); }
   // What a backend has to keep free for it.

@@ -38,7 +38,7 @@ class ProbedSteps {
     check_cuda(cudaStreamCreateWithFlags(&uploads_, cudaStreamNonBlocking), "stream", {"test"});
     check_cuda(cudaEventCreateWithFlags(&uploaded_, cudaEventDisableTiming), "event", {"test"});
     staging_ = std::make_unique<Staging>(uploads_, 4096);
-    mailbox_ = std::make_unique<DecodeMailbox>(context_, uploads_, *staging_, uploaded_, [this] { throw_fault(*context_.fault); });
+    mailbox_ = std::make_unique<DecodeMailbox>(context_, uploads_, *staging_, uploaded_, [this] { throw_fault(context_, steps_); });
     run_on_ = std::make_unique<RunOn>(*mailbox_);
   }
   ~ProbedSteps() {
@@ -102,7 +102,7 @@ class ProbedSteps {
   }
   void end() {
     check_cuda(cudaStreamSynchronize(context_.stream), "cudaStreamSynchronize", {"test"});
-    throw_fault(*context_.fault);
+    throw_fault(context_, steps_);
   }
 
   CudaContext context_;

@@ -25,14 +25,14 @@ StepModelOptions three_layers() {
   options.rows = 64;
   options.chunk = 64;
   options.chunks = 20;
-  options.sequences = 4;
+  options.sequences = static_cast<int32_t>(kLast.size());
   options.vectors = true;
   options.window = 300;
   return options;
 }
 // What lies before them into the cache. Whether their steps run as one kernel, or a line that says how they do.
 bool run_contexts(const char* name, Backend& backend, StepModel& model) {
-  for (int32_t s = 0; s < 4; ++s) {
+  for (int32_t s = 0; s < static_cast<int32_t>(kLast.size()); ++s) {
     const int32_t end = kLast[static_cast<size_t>(s)];
     for (int32_t first = 0; first < end; first += 64) {
       model.fill(first, std::min(64, end - first), {}, s);
@@ -40,7 +40,6 @@ bool run_contexts(const char* name, Backend& backend, StepModel& model) {
     }
   }
   model.fill(0, 1);
-  model.each.capacity.tokens = 4;
   const std::string form = backend.step_form(model.single, 1).text;
   if (form.rfind("one kernel", 0) == 0) return true;
   std::printf("skipped: %s (the step runs as %s)\n", name, form.c_str());
@@ -51,6 +50,7 @@ const Step& step_of(StepModel& model, const std::vector<int32_t>& which) {
   std::vector<int32_t> positions;
   for (const int32_t s : which) positions.push_back(kLast[static_cast<size_t>(s)]);
   model.fill_each(which, positions, std::vector<SamplingSpec>(which.size()));
+  model.each.capacity.tokens = 4;
   return which.size() == 1 ? model.single : model.each;
 }
 
