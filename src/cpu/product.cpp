@@ -26,6 +26,17 @@ constexpr int64_t kUnitsPerThread = 8;           // at least, so that nobody wai
 constexpr int64_t kMinTokensPerUnit = 48;
 constexpr int64_t kNoteBytes = 64;  // a cache line of its own for every worker
 
+// Whether a core streams as fast with non-temporal prefetches, which leave L2 alone, as with others. AMD's do. Intel's fetch them by the
+// few outstanding misses of the first cache alone: half of memory's rate (measured on both, docs/performance.md).
+bool streams_past_l2() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  return __builtin_cpu_is("amd");
+#else
+  return false;
+#endif
+}
+
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
@@ -178,7 +189,8 @@ class Product {
           static_cast<int32_t>(token), static_cast<int32_t>(end - token), row, static_cast<int32_t>(rows), {c[0], c[1]}, kTileRows};
       for (int part = 0; part < parts_; ++part) {
         Stream stream{i > 0 ? 0 : kPrefetchBytes, false, nullptr};
-        if (streams_) stream = {kPrefetchBytes, true, after(unit, part, worker)};
+        static const bool past_l2 = streams_past_l2();
+        if (streams_) stream = {kPrefetchBytes, past_l2, after(unit, part, worker)};
         multiply(a.data + token * a.stride * static_cast<int64_t>(element_), a.stride, part * part_rows + row, piece, c[part], stream);
       }
       sink_(piece);
