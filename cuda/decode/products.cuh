@@ -42,7 +42,8 @@ struct Ring {
 __device__ inline int lane_column(int warp, int lane) { return 128 * warp + 32 * (lane >> 3) + 8 * (lane & 3) + 4 * (lane >> 2 & 1); }
 
 // N stages' shares of the warp, from the ring into registers. What has landed is asked of all stages at once, since each answer takes as
-// long as a read of shared memory; slots are handed back when all reads are on their way.
+// long as a read of shared memory. Slots are handed back when the words are in registers: an arrival waits for no read by itself, and a
+// copy of the next round might overtake what has only been asked for.
 template <int N, int kStages>
 __device__ inline void take(Ring<kStages>& ring, int present, int warp, int lane, uint4 (&w)[N][4]) {
   RingPlace<kStages> place = ring.place;
@@ -64,6 +65,13 @@ __device__ inline void take(Ring<kStages>& ring, int present, int warp, int lane
     for (int i = 0; i < 4; ++i) w[s][i] = *reinterpret_cast<const uint4*>(from + 64 * (i ^ odd));
     place.next();
   }
+  uint32_t seen = 0;
+#pragma unroll
+  for (int s = 0; s < N; ++s) {
+    if (s >= present) break;
+    seen |= w[s][3].w;
+  }
+  if (seen == 0x7fbadbadu) __nanosleep(20);  // whatever it is: the branch cannot be taken before it is known
   __syncwarp();
 #pragma unroll
   for (int s = 0; s < N; ++s) {
