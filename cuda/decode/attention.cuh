@@ -22,15 +22,18 @@ struct HeadsShared {
   alignas(16) float q[S::kQueryHeads][S::kHeadDim];  // normed, rotated, times softmax_scale * log2(e)
   alignas(16) __nv_bfloat16 fresh[2][S::kHeadDim];   // the new position's K and V
 };
-// Several rows: two warps each, of which the second hands its results to the first.
-template <class S>
+// Several rows: where two warps share one, the second hands its results to the first.
+template <class S, bool kTwoWarps = true>
 struct RowShared : HeadsShared<S> {
   alignas(16) float values[S::kGroupWidth];
   float maximum[S::kQueryHeads], sum[S::kQueryHeads];
 };
+template <class S>
+struct RowShared<S, false> : HeadsShared<S> {};
 template <class S, int kRows>
 struct AttentionShared {
-  RowShared<S> row[kRows];
+  RowShared<S, (kWarps > kRows)> row[kRows];
+  alignas(16) float4 turns[kRows][32];  // by lane: cosine and sine of the pairs 2 lane and 2 lane + 1
 };
 template <class S>
 struct AttentionShared<S, 1> : HeadsShared<S> {
@@ -294,6 +297,26 @@ __device__ inline PartialWords poll_partials(const uint64_t* words, int rank, in
   do got.values = load_words(at), got.sums = load_words(sum_at), ++n;
   while (__any_sync(kAllLanes, (!got.values.are_of(epoch) || !got.sums.are_of(epoch)) && patience.holds(n, phase)));
   return got;
+}
+// N parts at once: part, part + stride, ...
+template <class S, int N>
+__device__ inline void poll_partials(PartialWords (&got)[N], const uint64_t* words, int rank, int part, int stride, int lane,
+                                     uint32_t epoch, Patience& patience, uint32_t phase) {
+  const int source = lane % kGroupBlocks, half = lane / kGroupBlocks;
+  const uint64_t* at = words + ((rank * (S::kCombined / 8) + part) * kGroupBlocks + source) * 4 + 2 * half;
+  const uint64_t* sum_at = words + S::kPartialWords + (rank * kGroupBlocks + source) * 4;
+  bool missing;
+  int n = 0;
+  do {
+    const WordPair sums = load_words(sum_at);
+    missing = !sums.are_of(epoch);
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      got[i] = {load_words(at + i * stride * kGroupBlocks * 4), sums};
+      missing |= !got[i].values.are_of(epoch);
+    }
+    ++n;
+  } while (__any_sync(kAllLanes, missing && patience.holds(n, phase)));
 }
 // Output lane % 8 of the 8.
 __device__ inline float combine_partials(const PartialWords& partial, int lane) {

@@ -83,6 +83,10 @@ const CompiledShape* find_shape(const std::vector<CompiledShape>& shapes, const 
   return nullptr;
 }
 
+auto launch_for(const CompiledShape& shape, int32_t rows) {
+  return rows == 1 ? shape.launch : rows <= decode::kFewerRows ? shape.launch_few : shape.launch_rows;
+}
+
 const NormQkvArgs& first_qkv(const Step& step) { return std::get<NormQkvArgs>(step.ops[1]); }
 const NormGateUpArgs& first_gate_up(const Step& step) { return std::get<NormGateUpArgs>(step.ops[4]); }
 
@@ -131,8 +135,8 @@ std::string why_not_device(const CudaContext& context) {
   return {};
 }
 
-// Empty when such a model's steps of one sequence fit, or of several (at most kMaxRows).
-std::string why_not_model(const std::vector<CompiledShape>& shapes, const CudaContext& context, const DecodeModel& model, bool several) {
+// Empty when such a model's steps of so many sequences (at most kMaxRows) fit.
+std::string why_not_model(const std::vector<CompiledShape>& shapes, const CudaContext& context, const DecodeModel& model, int32_t rows) {
   if (std::string obstacle = why_not_device(context); !obstacle.empty()) return obstacle;
   if (context.activations != DType::bf16) return "takes bfloat16 activations";
   const ModelDims& dims = model.dims;
@@ -141,13 +145,16 @@ std::string why_not_model(const std::vector<CompiledShape>& shapes, const CudaCo
   if (!shape)
     return fmt::format("is not compiled for hidden {}, {} query and {} key/value heads of {}, MLP {}", dims.hidden, dims.heads,
                        dims.kv_heads, dims.head_dim, dims.mlp);
-  if (several && !shape->launch_rows) return "takes one row of this shape";
+  if (!launch_for(*shape, rows)) return "takes one row of this shape";
   if (dims.vocab % 8 != 0) return fmt::format("takes a vocabulary of a multiple of 8, not {}", dims.vocab);
   if (model.kv != DType::bf16) return "takes a bfloat16 KV cache";
   if (model.chunk_tokens % shape->positions != 0) return fmt::format("takes KV chunks of a multiple of {} tokens", shape->positions);
-  const int64_t blocks = several ? decode::max_own_blocks(decode::kMaxRows) / decode::kMaxRows - 1 : decode::max_own_blocks(1) - 1;
+  const int kernel_rows = rows == 1 ? 1 : rows <= decode::kFewerRows ? decode::kFewerRows : decode::kMaxRows;
+  const int64_t blocks = decode::max_own_blocks(kernel_rows) / kernel_rows - 1;
   const int64_t most = blocks * decode::kGroupBlocks * shape->positions;
-  if (model.longest > most) return fmt::format("takes contexts of at most {} tokens", most);
+  if (model.longest > most)
+    return fmt::format("takes contexts of at most {} tokens{}", most,
+                       rows > decode::kFewerRows ? fmt::format(" in more than {} rows", decode::kFewerRows) : "");
   if (int64_t{model.chunks} * dims.kv_heads * 2 * model.chunk_tokens / shape->positions > INT32_MAX) return "takes smaller KV caches";
   if (model.weights != DType::bf16) return "takes bfloat16 weights";
   return {};
@@ -164,21 +171,23 @@ size_t DecodeSteps::memory_bytes() { return buffer_bytes(false) + buffer_bytes(t
 
 std::string DecodeSteps::why_not(const CudaContext& context, const Step& step) const {
   if (std::string obstacle = why_not_device(context); !obstacle.empty()) return obstacle;
-  const bool several = step.capacity.tokens > 1;
-  if (step.capacity.tokens > decode::kMaxRows) return fmt::format("takes at most {} rows", decode::kMaxRows);
-  if (several && !step.one_row_each) return "takes one row of a sequence, and its token with it";
+  const int32_t rows = step.capacity.tokens;
+  if (rows > decode::kMaxRows) return fmt::format("takes at most {} rows", decode::kMaxRows);
+  if (rows > 1 && !step.one_row_each) return "takes one row of a sequence, and its token with it";
   const Pattern pattern(step);
   if (!pattern.complete) return "the step's ops are not those of a forward pass";
   const float eps = first_qkv(step).norm_eps;
   if (first_gate_up(step).norm_eps != eps || pattern.logits->norm_eps != eps) return "takes one epsilon for all norms";
-  return why_not_model(shapes_, context, model_of(step, pattern), several);
+  return why_not_model(shapes_, context, model_of(step, pattern), rows);
 }
 
 DecodeForm DecodeSteps::form(const CudaContext& context, const DecodeModel& model) {
-  if (std::string obstacle = why_not_model(decode::compiled_shapes(), context, model, false); !obstacle.empty())
-    return {0, std::move(obstacle)};
-  if (std::string obstacle = why_not_model(decode::compiled_shapes(), context, model, true); !obstacle.empty())
-    return {1, std::move(obstacle)};
+  int32_t fitting = 0;
+  for (const int32_t rows : {1, decode::kFewerRows, decode::kMaxRows}) {
+    if (std::string obstacle = why_not_model(decode::compiled_shapes(), context, model, rows); !obstacle.empty())
+      return {fitting, std::move(obstacle)};
+    fitting = rows;
+  }
   return {decode::kMaxRows, fmt::format("takes at most {} rows", decode::kMaxRows)};
 }
 
@@ -246,7 +255,7 @@ DecodeLaunch DecodeSteps::launch_of(CudaContext& context, const Step& step) {
   const auto pace = [&](int percent) { return context.copy_pace * 2 * decode::kBlocks * percent / (100 * context.multiprocessors); };
   p.pace = pace(98);
   p.head_pace = pace(90);
-  made.launch = several ? shape.launch_rows : shape.launch;
+  made.launch = launch_for(shape, step.capacity.tokens);
   return made;
 }
 

@@ -52,12 +52,6 @@ __device__ inline float2 floats_of(const Word& w) {
   return make_float2(__uint_as_float(w.low << 8), __uint_as_float((w.low >> 24) << 8 | w.high << 16));
 }
 
-// The 16 bits of an epoch come round after some 2,300 tokens of 28 layers. Words of rows that a launch does not have are given the launch's
-// own beginning as their age, so that a word that is still there is never taken for a new one. By all blocks together.
-__device__ inline void age_words(uint64_t* words, int count, uint32_t epoch, int thread, int threads) {
-  for (int i = blockIdx.x * threads + thread; i < count; i += gridDim.x * threads) store_word(words + i, 0, 0, epoch);
-}
-
 // Bounds a thread's waits. One that never ends is given up; then all further ones of the thread are, so that the kernel runs to its end on
 // whatever is there, and reports where the first of them was. (A trap would end it at once, but ptxas does not allot registers by warpgroup
 // in a kernel of this size that has one.) The stream stands still where words do not come. So it is waited for longer than words are, and

@@ -30,7 +30,7 @@ __device__ inline void begin_steps(const Parameters& p, StepShared<1>& sh, int r
   if (i >= 0 && i < kSpecWords) reinterpret_cast<uint32_t*>(&sh.sampling[0])[i] = reinterpret_cast<const uint32_t*>(p.in.sampling)[i];
 }
 
-// kRows: 1, or kMaxRows for up to that many.
+// kRows: 1, or kFewerRows or kMaxRows for up to that many.
 template <class S, int kRows, Probe kProbe>
 __global__ void __launch_bounds__(kThreads + 128, 1) decode_kernel(const __grid_constant__ Parameters p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(kThreads + 128, 1) decode_kernel(const __grid_
   if constexpr (kRows == 1)
     begin_steps<S>(p, sh.base, rank);
   else if (threadIdx.x == 0)
-    count_own<S, kRows>(p.in, p.kv, sh.base.own, rows, rank);
+    sh.base.rows = rows, count_own<S, kRows>(p.in, p.kv, sh.base.own, rows, rank);
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; ++i) {
       init_barrier(sh.full[i], 1);
@@ -57,6 +57,8 @@ __global__ void __launch_bounds__(kThreads + 128, 1) decode_kernel(const __grid_
   const bool with_head = p.in.counts->logit_rows > 0;
   if (threadIdx.x >= kThreads) {
     shrink_registers<40>();
+    // Read before any block can have come to the end, where the epoch changes.
+    const uint32_t last_epoch = kRows == 1 ? 0 : *p.epoch + p.layer_count;
     const int helper = static_cast<int>(threadIdx.x) - kThreads - 32;
     if (threadIdx.x == kThreads) {
       Producer<S, kStages, kRows, kProbe>(p, sh.base.layers, sh.base, rows, sh.ring, sh.full, sh.empty).run(with_head);
@@ -68,7 +70,7 @@ __global__ void __launch_bounds__(kThreads + 128, 1) decode_kernel(const __grid_
       if constexpr (kRows == 1) {
         if (S::kGoesOn && p.mailbox && helper < 32) StepBringer<S>{p, sh.base, rank, helper}.run();
       } else {
-        age_words(p.words + rows * S::kWords, (kRows - rows) * S::kWords, *p.epoch, helper, 96);
+        age_words<S>(p.words, rows, last_epoch, helper, 96);
       }
     }
   } else {
@@ -77,7 +79,7 @@ __global__ void __launch_bounds__(kThreads + 128, 1) decode_kernel(const __grid_
     if constexpr (kRows == 1) {
       Worker<S, kProbe>(p, sh.base, ring).run(with_head);
     } else {
-      RowsWorker<S, kProbe>(p, sh.base, ring, rows).run();
+      RowsWorker<S, kRows, kProbe>(p, sh.base, ring).run();
     }
   }
 #else

@@ -26,6 +26,7 @@ CompiledShape sizes_of() {
   shape.kv_heads = kHeadGroups;
   shape.head_dim = S::kHeadDim;
   shape.words = S::kWords;
+  static_assert(RowWords<S>::kWords <= kMaxRows * S::kWords);
   shape.positions = S::kPositions;
   shape.goes_on = S::kGoesOn;
   return shape;

@@ -15,9 +15,11 @@ constexpr int kStageColumns = 1024;  // of k: a stage of the stream holds 8 rows
 constexpr int kHeadGroups = 8;       // key/value heads: each is one group of blocks' work
 constexpr int kGroupBlocks = kBlocks / kHeadGroups;
 constexpr int kMaxLayers = 64;
-constexpr int kMaxRows = 4;  // sequences of a step, one row each: two warps' attention, two columns of the tensor cores' fragments
+// Sequences of a step, one row each, that a kernel for several takes: the columns of the tensor cores' fragments, a warp's attention for
+// each. With up to kFewerRows two warps share a row's attention, in a kernel of its own.
+constexpr int kMaxRows = 8, kFewerRows = 4;
 // Blocks of positions that a thread block can own, see stream.cuh: of one sequence, or of all together.
-constexpr int max_own_blocks(int rows) { return rows == 1 ? 512 : 2048; }
+constexpr int max_own_blocks(int rows) { return rows == 1 ? 512 : rows == kMaxRows ? 1024 : 2048; }
 
 // Weights are bf16, row-major and without gaps; vectors are f32, null where the model has none.
 struct Layer {
@@ -66,7 +68,7 @@ struct Parameters {
   bool alone;         // sample() does not follow: the host knows that temperature alone shapes the distribution
   int32_t* drawn;     // out: 1 when the kernel has drawn all rows' tokens itself, 0 when sample has to
   KvView kv;
-  uint64_t* words;  // [1 or kMaxRows][Shape::kWords], see edges.cuh
+  uint64_t* words;  // [Shape::kWords], see edges.cuh; several rows: [RowWords::kWords], see rows_words.cuh
   uint32_t* epoch;  // counts layers over all launches
   DeviceFault* fault;
   int32_t pace, head_pace;  // clocks from one copy of 2 KB to the next, in the layers and in the head

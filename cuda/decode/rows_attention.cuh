@@ -1,20 +1,22 @@
-// Attention of several rows: a team of warps of every block of a key/value head's group makes a row's heads, goes over the blocks of
+// Attention of several rows: a warp or two (a team) of every block of a key/value head's group makes a row's heads, goes over the blocks of
 // positions that its block owns of that row, and combines its share of the row's outputs. The rows' blocks come in turns (turns.h).
-// Teams meet only at the stream: each takes part in handing back all stages of K and V, also of rows that are not its own.
+// Teams meet only at the stream: each takes part in handing back all stages of K and V, also of rows that are not its own. Who has not seen
+// a stage filled would take its next filling's parity for this one's, and who skipped it could be left behind by two.
 #pragma once
 
 #include "cuda/decode/rows_worker.cuh"
 
 namespace bolide::decode {
 
-template <class S, Probe kProbe>
-__device__ void RowsWorker<S, kProbe>::make_heads(const Layer& l, int layer, uint32_t epoch) {
+template <class S, int kRows, Probe kProbe>
+__device__ void RowsWorker<S, kRows, kProbe>::make_heads(const Layer& l, int layer, uint32_t epoch) {
   constexpr int kHeads = (S::kQueryHeads + 2) / kTeam;  // of a warp: every kTeam th
+  const bool appends = owns_new_position();
   static_assert(kHeads * kTeam == S::kQueryHeads + 2);
   HeadMaker<S> makers[kHeads];
 #pragma unroll
-  for (int i = 0; i < kHeads; ++i) makers[i].start(l, i * kTeam + part, lane);
-  const uint64_t* from = words(own_row) + S::kHeads + (group * S::kHeadRows + makers[0].at) / 2;
+  for (int i = 0; i < kHeads; ++i) makers[i].start(l, i * kTeam + part(), lane);
+  const uint64_t* from = own_words(own_row()) + Words::kHeads + (group() * S::kHeadRows + makers[0].at) / 2;
   Word low[kHeads], high[kHeads];
   bool missing;
   int n = 0;
@@ -22,65 +24,71 @@ __device__ void RowsWorker<S, kProbe>::make_heads(const Layer& l, int layer, uin
     missing = false;
 #pragma unroll
     for (int i = 0; i < kHeads; ++i) {
-      low[i] = load_word(from + (i * kTeam + part) * S::kHeadDim / 2);
-      high[i] = load_word(from + (i * kTeam + part) * S::kHeadDim / 2 + HeadMaker<S>::kHalf / 2);
+      // K and V of the new position are wanted where they are stored alone; elsewhere a head that is there anyway stands for them.
+      const int head = i * kTeam + part();
+      const uint64_t* at = from + (head < S::kQueryHeads || appends ? head : part() % S::kQueryHeads) * S::kHeadDim / 2;
+      low[i] = load_word(at);
+      high[i] = load_word(at + HeadMaker<S>::kHalf / 2);
     }
 #pragma unroll
     for (int i = 0; i < kHeads; ++i) missing |= !low[i].is_of(epoch) || !high[i].is_of(epoch);
     ++n;
   } while (__any_sync(kAllLanes, missing && ring.patience.holds(n, where(layer, attention))));
   mark(attention, waiting);
+  const float4 pairs = sh.attention.turns[own_row()][lane];
+  const float2 turn[2] = {make_float2(pairs.x, pairs.y), make_float2(pairs.z, pairs.w)};
 #pragma unroll
   for (int i = 0; i < kHeads; ++i)
-    makers[i].finish(floats_of(low[i]), floats_of(high[i]), turn, p, sh.attention.row[own_row], i * kTeam + part);
+    if (const int head = i * kTeam + part(); head < S::kQueryHeads || appends)
+      makers[i].finish(floats_of(low[i]), floats_of(high[i]), turn, p, sh.attention.row[own_row()], head);
   meet_team();
 }
 
-template <class S, Probe kProbe>
-__device__ void RowsWorker<S, kProbe>::append(int layer) {
-  if (sh.own.context[own_row] / S::kPositions % kGroupBlocks != rank_in_row(rank, own_row)) return;
+template <class S, int kRows, Probe kProbe>
+__device__ void RowsWorker<S, kRows, kProbe>::append(int layer) {
+  if (!owns_new_position()) return;
 #pragma unroll
   for (int is_v = 0; is_v < 2; ++is_v) {
-    __nv_bfloat16* to = kv_row<__nv_bfloat16>(p.kv, layer, sh.own.slot_chunk[own_row], group, is_v, sh.own.slot_offset[own_row]);
+    __nv_bfloat16* to = kv_row<__nv_bfloat16>(p.kv, layer, sh.own.slot_chunk[own_row()], group(), is_v, sh.own.slot_offset[own_row()]);
     for (int i = lane; i < S::kHeadDim / 2; i += 32)
-      reinterpret_cast<uint32_t*>(to)[i] = reinterpret_cast<const uint32_t*>(sh.attention.row[own_row].fresh[is_v])[i];
+      reinterpret_cast<uint32_t*>(to)[i] = reinterpret_cast<const uint32_t*>(sh.attention.row[own_row()].fresh[is_v])[i];
   }
 }
 
 // By lane % kMaxRows for all rows at once.
-template <class S, Probe kProbe>
-__device__ typename RowsWorker<S, kProbe>::Round RowsWorker<S, kProbe>::round_at(int window, int number) const {
-  const int m = min(lane % kMaxRows, rows - 1);
-  const Turn turn = turn_of(sh.own, rank, window, number, m, S::kPositions);
+template <class S, int kRows, Probe kProbe>
+__device__ typename RowsWorker<S, kRows, kProbe>::Round RowsWorker<S, kRows, kProbe>::round_at(int window, int number) const {
+  const int m = min(lane % kRows, rows() - 1);
+  const Turn turn = turn_of(sh.own, rank(), window, number, m, S::kPositions);
   Round round{};
-  round.cached = __ballot_sync(kAllLanes, turn.present && turn.first < sh.own.context[m]);
-  round.own.from = __shfl_sync(kAllLanes, turn.from, own_row);
-  round.own.first = __shfl_sync(kAllLanes, turn.first, own_row);
-  round.own.left = __shfl_sync(kAllLanes, turn.left, own_row);
-  round.own.present = __shfl_sync(kAllLanes, turn.present, own_row);
+  round.cached = __ballot_sync(kAllLanes, turn.present && turn.first < sh.own.context[m]) & ((1u << rows()) - 1);
+  round.own.from = __shfl_sync(kAllLanes, turn.from, own_row());
+  round.own.first = __shfl_sync(kAllLanes, turn.first, own_row());
+  round.own.left = __shfl_sync(kAllLanes, turn.left, own_row());
+  round.own.present = __shfl_sync(kAllLanes, turn.present, own_row());
   return round;
 }
 
-template <class S, Probe kProbe>
-__device__ void RowsWorker<S, kProbe>::attend(Round round, int window, int layer, uint32_t epoch) {
+template <class S, int kRows, Probe kProbe>
+__device__ void RowsWorker<S, kRows, kProbe>::attend(Round round, int window, int layer, uint32_t epoch) {
   using Lanes = Softmax<S, 16 * S::kQueryHeads <= S::kHeadDim / 4 ? 16 : 8>;
   constexpr int kAtOnce = Lanes::kTogether * Lanes::kGroups;  // positions that the warp takes at a time
   Lanes lanes;
-  if (own_row < rows) lanes.start(sh.attention.row[own_row], lane);
+  if (own_row() < rows()) lanes.start(sh.attention.row[own_row()], lane);
   const int column = 4 * (lane % Lanes::kLanes), rounds = rounds_of(sh.own, window, S::kPositions);
-  const int context = sh.own.context[min(own_row, rows - 1)];
+  const int context = sh.own.context[min(own_row(), rows() - 1)];
   for (int number = 0;;) {
 #pragma unroll 1
-    for (int m = 0; m < rows; ++m) {
+    for (int m = 0; m < rows(); ++m) {
       const bool cached = round.cached >> m & 1;  // else the new position is the block's only one, or there is none
       if (cached) wait(ring.full[ring.place.stage], ring.place.parity, ring.patience, kStreamPhase);
-      if (m == own_row && round.own.present) {
+      if (m == own_row() && round.own.present) {
         const int first = round.own.first;
-        for (int done = part * kAtOnce; done < S::kPositions && first + done <= context; done += kTeam * kAtOnce) {
+        for (int done = part() * kAtOnce; done < S::kPositions && first + done <= context; done += kTeam * kAtOnce) {
           const int within = done + Lanes::kTogether * (lane / Lanes::kLanes);
           const char* stage = ring.data + ring.place.stage * kStageBytes + within * S::kHeadDim * 2;
           uint2 k[Lanes::kTogether], v[Lanes::kTogether];
-          const int valid = load_positions<S>(stage, sh.attention.row[own_row], first + within, round.own.from, context, column, k, v);
+          const int valid = load_positions<S>(stage, sh.attention.row[own_row()], first + within, round.own.from, context, column, k, v);
           lanes.add(k, v, valid, lane);
         }
       }
@@ -89,7 +97,7 @@ __device__ void RowsWorker<S, kProbe>::attend(Round round, int window, int layer
         if (lane == 0) arrive(ring.empty[ring.place.stage]);
         ring.place.next();
       }
-      if (m == own_row && round.own.ends_row(number)) publish_own(lanes, round.own.left == 0, layer, epoch);
+      if (m == own_row() && round.own.ends_row(number)) publish_own(lanes, round.own.left == 0, layer, epoch);
     }
     if (++number >= rounds) break;
     round = round_at(window, number);
@@ -98,24 +106,26 @@ __device__ void RowsWorker<S, kProbe>::attend(Round round, int window, int layer
 }
 
 // Joins the team's warps where they had a block, and lets the first publish the row's part and append the new position.
-template <class S, Probe kProbe>
+template <class S, int kRows, Probe kProbe>
 template <class Lanes>
-__device__ void RowsWorker<S, kProbe>::publish_own(Lanes& lanes, bool joined, int layer, uint32_t epoch) {
+__device__ void RowsWorker<S, kRows, kProbe>::publish_own(Lanes& lanes, bool joined, int layer, uint32_t epoch) {
   if (joined) {
     lanes.join(lane);
-    if (part > 0) lanes.leave(sh.attention.row[own_row], lane);
-    meet_team();
-    if (part == 0) lanes.take(sh.attention.row[own_row], lane);
+    if constexpr (kTeam > 1) {
+      if (part() > 0) lanes.leave(sh.attention.row[own_row()], lane);
+      meet_team();
+      if (part() == 0) lanes.take(sh.attention.row[own_row()], lane);
+    }
   }
-  if (part == 0) publish_part(lanes, epoch), append(layer);
+  if (part() == 0) publish_part(lanes, epoch), append(layer);
 }
 
 // Laid out as Worker::publish_partials does, by the block's place in the row's order.
-template <class S, Probe kProbe>
+template <class S, int kRows, Probe kProbe>
 template <class Lanes>
-__device__ void RowsWorker<S, kProbe>::publish_part(const Lanes& lanes, uint32_t epoch) {
-  const int column = 4 * (lane % Lanes::kLanes), source = rank_in_row(rank, own_row);
-  uint64_t* to = words(own_row) + S::kPartials + group * S::kGroupWords;
+__device__ void RowsWorker<S, kRows, kProbe>::publish_part(const Lanes& lanes, uint32_t epoch) {
+  const int column = 4 * (lane % Lanes::kLanes), source = rank_in_row(rank(), own_row());
+  uint64_t* to = own_words(own_row()) + Words::kPartials + group() * S::kGroupWords;
 #pragma unroll
   for (int h = 0; h < S::kQueryHeads; ++h) {
     const int d = h * S::kHeadDim + column;
@@ -132,19 +142,19 @@ __device__ void RowsWorker<S, kProbe>::publish_part(const Lanes& lanes, uint32_t
   }
 }
 
-template <class S, Probe kProbe>
-__device__ void RowsWorker<S, kProbe>::combine(int layer, uint32_t epoch) {
-  const uint64_t* from = words(own_row) + S::kPartials + group * S::kGroupWords;
+template <class S, int kRows, Probe kProbe>
+__device__ void RowsWorker<S, kRows, kProbe>::combine(int layer, uint32_t epoch) {
+  constexpr int kParts = S::kCombined / 8 / kTeam;  // of 8 outputs each: every kTeam th is the warp's
+  const uint64_t* from = own_words(own_row()) + Words::kPartials + group() * S::kGroupWords;
+  uint64_t* to[kParts];
 #pragma unroll
-  for (int i = 0; i < S::kCombined / 8 / kTeam; ++i) {
-    const int eight = i * kTeam + part;
-    const PartialWords partial = poll_partials<S>(from, rank, eight, lane, epoch, ring.patience, where(layer, combination));
-    if (i == 0) mark(combination, waiting);
-    const float v = combine_partials(partial, lane);
-    const uint32_t pair = pack_bf16(v, __shfl_down_sync(kAllLanes, v, 1));
-    if (lane < 8 && lane % 2 == 0)
-      store_word(words(own_row) + S::kAttention + word_of(group * S::kGroupWidth + rank * S::kCombined + 8 * eight + lane), pair, 0, epoch);
-  }
+  for (int i = 0; i < kParts; ++i)
+    to[i] = word_for(Words::kAttention, group() * S::kGroupWidth + rank() * S::kCombined + 8 * (i * kTeam + part()) + lane % 8, own_row());
+  PartialWords partials[kParts];
+  poll_partials<S, kParts>(partials, from, rank(), part(), kTeam, lane, epoch, ring.patience, where(layer, combination));
+  mark(combination, waiting);
+#pragma unroll
+  for (int i = 0; i < kParts; ++i) publish_elements(to[i], combine_partials(partials[i], lane), lane < 8 && lane % 4 == 0, epoch);
   mark(combination, computing);
 }
 

@@ -6,26 +6,25 @@
 
 namespace bolide::decode {
 
-template <class S, Probe kProbe>
-__device__ void RowsWorker<S, kProbe>::head(uint32_t epoch) {
+template <class S, int kRows, Probe kProbe>
+__device__ void RowsWorker<S, kRows, kProbe>::head(uint32_t epoch) {
   constexpr int kTogether = 4;
-  const int of_row = warp < rows ? warp : 0;
+  const int of_row = warp < rows() ? warp : 0;
   const RowSampling sampling(p, p.in.sampling[of_row], of_row);
-  const int octets = p.vocab / 8 / kBlocks + (block < p.vocab / 8 % kBlocks ? 1 : 0);
-  RowsPart<S::kHidden> x;
+  const int octets = p.vocab / 8 / kBlocks + (block() < p.vocab / 8 % kBlocks ? 1 : 0);
+  RowsPart<S::kHidden, kRows> x;
   BestLogit best;
   float scale = 0.0f;
   for (int o = 0; o < octets; o += kTogether) {
-    rows_product<S::kHidden, kTogether>(ring, min(octets - o, kTogether), x, own_sums(), warp, lane, [&] {
+    rows_product<S::kHidden, kTogether, kRows>(ring, min(octets - o, kTogether), x, own_sums(), warp, lane, [&] {
       if (o > 0) return;
-      poll<true>(x, S::kHiddenIn, epoch, p.layer_count, head_product);
-      leave_squares(x.squares);
+      poll_hidden(x, Words::kHiddenIn, Words::kSquaresIn, epoch, p.layer_count, head_product);
     });
     meet_workers();
     if (o == 0) scale = inverse_rms(of_row);
-    const int octet = o + lane / 8, id = (octet * kBlocks + block) * 8 + lane % 8;
-    if (warp < rows && octet < octets) {
-      const float v = total(lane * kMaxRows + of_row) * scale;
+    const int octet = o + lane / 8, id = (octet * kBlocks + block()) * 8 + lane % 8;
+    if (warp < rows() && octet < octets) {
+      const float v = total(sum_at<kRows>(lane / 8, of_row, lane % 8)) * scale;
       if (!p.alone) p.logits[static_cast<int64_t>(of_row) * p.vocab + id] = v;
       best.add(sampling, v, id);
     }
@@ -33,16 +32,15 @@ __device__ void RowsWorker<S, kProbe>::head(uint32_t epoch) {
     mark(head_product, computing);
   }
   best.join_warp();
-  if (warp < rows && lane == 0) best.publish(words(of_row) + S::kBest, block, epoch);
-  if (block == 0) choose(sampling.plain, epoch);
+  if (warp < rows() && lane == 0) best.publish(own_words(of_row) + Words::kBest, block(), epoch);
+  if (block() == 0) choose(sampling.plain, epoch);
 }
 
-template <class S, Probe kProbe>
-__device__ void RowsWorker<S, kProbe>::choose(bool plain, uint32_t epoch) {
+template <class S, int kRows, Probe kProbe>
+__device__ void RowsWorker<S, kRows, kProbe>::choose(bool plain, uint32_t epoch) {
   bool drawn = true;
-  if (warp < rows) {
-    const BestLogit best =
-        best_of_blocks(p.words + warp * S::kWords + S::kBest, lane, epoch, ring.patience, where(p.layer_count, head_product));
+  if (warp < rows()) {
+    const BestLogit best = best_of_blocks(own_words(warp) + Words::kBest, lane, epoch, ring.patience, where(p.layer_count, head_product));
     drawn = plain && best.is_token();
     if (drawn)
       best.store(p.out[warp], lane);

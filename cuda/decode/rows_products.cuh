@@ -1,65 +1,89 @@
-// Products of octets of weight rows with up to kMaxRows vectors at once: products.cuh's with another use of B, whose columns are the step's
-// rows (kernels/row_product.cu does the same). Lane (n, t) holds of row n % 4 half of elements 32 i + 8 t .. + 7 of the warp's share for
-// i = 0 .. 3: the first four where n < 4, else the others. Words 0 and 1 of the weights' 16 bytes are in A's upper eight rows, words 2 and
-// 3 in its lower eight: C's upper left and lower right quarters are the sums. The odd weight rows' pieces are put back in order first
-// (products.cuh says why they are not).
+// Products of octets of weight rows with up to kMaxRows vectors at once: products.cuh's with another use of the tensor cores' fragments,
+// whose B has the step's rows as columns. Of the warp's share of k, lane (g, t) has elements 32 i + 8 t .. + 7 of weight row g for i = 0 ..
+// 3, in four words each, and the odd weight rows' pieces are put back in order first (products.cuh says why they are not).
+//
+// More than four rows: lane (n, t) holds the same elements of row n. A's upper eight rows are one octet, its lower eight another (none
+// where a block has a single one); words 0 and 1 go into one multiplication, words 2 and 3 into another.
+// Up to four ("halves"): lane (n, t) holds half of these elements of row n % 4, the first four where n < 4, else the others. Words 0 and 1
+// are A's upper eight rows, words 2 and 3 of the same octet its lower eight: C's upper left and lower right quarters are the sums.
 #pragma once
 
 #include "cuda/decode/products.cuh"
+#include "cuda/decode/rows_words.cuh"
 
 namespace bolide::decode {
 
-// Where the word of columns `column`, `column` + 1 lies in a row's vector: what the lanes of a poll read at once lies side by side.
-__host__ __device__ constexpr int word_of(int column) {
-  return column / 32 * 16 + column / 4 % 2 * 8 + column / 8 % 4 * 2 + column / 2 % 2;
-}
-
-// A warp's part of the rows' vectors: two words of two elements for each of N stages and 4 pieces. Lanes of rows that are not there have
-// the first row's: their columns of the products are not looked at.
-template <int N>
+// A warp's part of the rows' vectors: words of two elements for each of N stages and 4 pieces. Lanes of rows that are not there have the
+// first row's: their columns of the products are not looked at.
+template <int N, int kRows>
 struct RowsPart {
-  uint32_t v[N][4][2];
-  float squares = 0.0f;  // of the residual stream's elements behind them, where the vector is that
+  static constexpr bool kHalves = kRows <= kFewerRows;
+  uint32_t v[N][4][kHalves ? 2 : 4];
 };
 
-// Two neighbouring words in four registers: payload and the rest, twice.
-__device__ inline void load_words(const uint64_t* from, uint32_t (&to)[4]) {
-  asm volatile("{\n .reg .b64 a, b;\n ld.relaxed.gpu.global.v2.b64 {a, b}, [%4];\n mov.b64 {%0, %1}, a;\n mov.b64 {%2, %3}, b;\n}"
-               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-               : "l"(from)
-               : "memory");
-}
-
-// Polls it. kGated: a lane first asks for its last word alone until that has come, where the wait is long. words: of row 0, the next row's
-// row_words further.
-template <bool kGated, int N>
-__device__ inline void poll_rows(RowsPart<N>& x, const uint64_t* words, int row_words, int rows, int warp, int lane, uint32_t epoch,
-                                 Patience& patience, uint32_t phase) {
-  static_assert(kMaxRows == 4 && N <= 3, "more loads do not stay in registers");
-  const int n = lane >> 2, row = n % 4 < rows ? n % 4 : 0;
-  const uint64_t* at = words + row * row_words + 64 * warp + 8 * (n / 4) + 2 * (lane & 3);
-  if (kGated)
-    for (int i = 0;
-         __any_sync(kAllLanes, !load_word(at + kStageColumns / 2 * (N - 1) + 16 * 3 + 1).is_of(epoch) && patience.holds(i, phase));)
-      ++i;
-  x.squares = 0.0f;
-  uint32_t got[4 * N][4], wrong;
+// Polls it, from `words` on: first a lane's last word alone until that has come, since polls of everything are in the way of what they wait
+// for. squares_words: where the sums of squares begin, or null; returned are those of a row over the warp's eights, see row_of_squares().
+template <int N, int kRows>
+__device__ inline float poll_rows(RowsPart<N, kRows>& x, const uint64_t* words, const uint64_t* squares_words, int rows, int warp, int lane,
+                                  uint32_t epoch, Patience& patience, uint32_t phase) {
+  static_assert(N <= 3, "more loads do not stay in registers");
+  constexpr int kPiece = 4 * kEightWords, kStage = kStageColumns / 8 * kEightWords;
+  constexpr bool kHalves = RowsPart<N, kRows>::kHalves;
+  const int n = kHalves ? lane >> 2 & 3 : lane >> 2, row = n < rows ? n : 0, first = 4 * (lane & 1);
+  const uint64_t* at = words + word_of(128 / 8 * warp + (lane & 3), row) + (kHalves ? lane >> 4 : 0);
+  // Of the lane's eight and four rows.
+  const uint64_t* squares_at = squares_words + ((128 / 8 * warp + (lane >> 1)) * kMaxRows + first) / 2;
+  const uint32_t age = age_bit(epoch);
+  for (int i = 0; __any_sync(kAllLanes, ((load_word(at + kStage * (N - 1) + 3 * kPiece + (kHalves ? 0 : 1)).low ^ age) & kAgeBit) != 0 &&
+                                            patience.holds(i, phase));)
+    ++i;
+  uint32_t squares[N][4], wrong;
   int tries = 0;
   do {  // all lanes load all again: where only some did, or a stage alone, ptxas kept what is there in memory
 #pragma unroll
-    for (int i = 0; i < 4 * N; ++i) load_words(at + kStageColumns / 2 * (i / 4) + 16 * (i % 4), got[i]);
+    for (int i = 0; i < 4 * N; ++i) {
+      const uint64_t* from = at + kStage * (i / 4) + kPiece * (i % 4);
+      if constexpr (kHalves) {
+        const Word word = load_word(from);
+        x.v[i / 4][i % 4][0] = word.low, x.v[i / 4][i % 4][1] = word.high;
+      } else {
+        load_words(from, x.v[i / 4][i % 4]);
+      }
+    }
     wrong = 0;
+    if (squares_words) {
 #pragma unroll
-    for (int i = 0; i < 4 * N; ++i) wrong |= got[i][1] ^ epoch << 16 | got[i][3] ^ epoch << 16;
+      for (int s = 0; s < N; ++s) load_squares(squares_at + kStageColumns / 8 * kMaxRows / 2 * s, squares[s]);
+#pragma unroll
+      for (int i = 0; i < 4 * N; ++i) wrong |= first + i % 4 < rows ? squares[i / 4][i % 4] ^ epoch : 0;
+      wrong <<= 13;
+    }
+#pragma unroll
+    for (int i = 0; i < 4 * N; ++i) {
+      wrong |= x.v[i / 4][i % 4][0] ^ age;
+      if constexpr (!kHalves) wrong |= x.v[i / 4][i % 4][2] ^ age;
+    }
     ++tries;
-  } while (__any_sync(kAllLanes, wrong >> 16 != 0 && patience.holds(tries, phase)));
+  } while (__any_sync(kAllLanes, (wrong & kAgeBit) != 0 && patience.holds(tries, phase)));
 #pragma unroll
   for (int i = 0; i < 4 * N; ++i) {
-    x.v[i / 4][i % 4][0] = got[i][0];
-    x.v[i / 4][i % 4][1] = got[i][2];
-    x.squares += __uint_as_float(__byte_perm(got[i][1], got[i][3], 0x5410));
+    x.v[i / 4][i % 4][0] = without_age(x.v[i / 4][i % 4][0]);
+    if constexpr (!kHalves) x.v[i / 4][i % 4][2] = without_age(x.v[i / 4][i % 4][2]);
   }
+  if (!squares_words) return 0.0f;
+  // Four rows' sums go to halves of the lanes, and so on, until each has one.
+  float sum[4] = {};
+#pragma unroll
+  for (int i = 0; i < 4 * N; ++i) sum[i % 4] += __uint_as_float(squares[i / 4][i % 4] & ~1u);
+  const bool upper = lane & 16, next = lane & 8;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) sum[i] = (upper ? sum[2 + i] : sum[i]) + __shfl_xor_sync(kAllLanes, upper ? sum[i] : sum[2 + i], 16);
+  float v = (next ? sum[1] : sum[0]) + __shfl_xor_sync(kAllLanes, next ? sum[0] : sum[1], 8);
+  v += __shfl_xor_sync(kAllLanes, v, 4);
+  return v + __shfl_xor_sync(kAllLanes, v, 2);
 }
+// The row whose sum of squares a lane has from poll_rows().
+__device__ inline int row_of_squares(int lane) { return 4 * (lane & 1) + 2 * (lane >> 4) + (lane >> 3 & 1); }
 
 __device__ inline void swap_where(bool condition, uint4& a, uint4& b) {
   const uint4 c = a, d = b;
@@ -67,48 +91,81 @@ __device__ inline void swap_where(bool condition, uint4& a, uint4& b) {
   b = make_uint4(condition ? c.x : d.x, condition ? c.y : d.y, condition ? c.z : d.z, condition ? c.w : d.w);
 }
 
-// sums[(8 o + r) * kMaxRows + m] = the warp's share of octet o's row r times row m, for kOctets octets of kRowStages stages. fetch() fills
-// x and is called once, after the first stages are in registers, so that weights move while the vectors are still under way.
-template <int kRowStages, int kOctets, int kStages, class Fetch>
-__device__ inline void rows_product(Ring<kStages>& ring, int octets, RowsPart<kRowStages>& x, float* sums, int warp, int lane,
+// A weight row's pieces as take() reads them.
+__device__ inline void in_order(uint4 (&pieces)[4], bool odd) {
+  swap_where(odd, pieces[0], pieces[1]);
+  swap_where(odd, pieces[2], pieces[3]);
+}
+
+// Where the sum of an octet's row r for the step's row m lies among a warp's sums.
+template <int kRows>
+__device__ constexpr int sum_at(int octet, int m, int r) {
+  return (octet * kRows + m) * 8 + r;
+}
+
+// The warp's share of the octets' products with kRows rows, into sums: kOctets octets of kRowStages stages. fetch() fills x and is called
+// once, after the first stages are in registers, so that weights move while the vectors are still under way.
+template <int kRowStages, int kOctets, int kRows, int kStages, class Fetch>
+__device__ inline void rows_product(Ring<kStages>& ring, int octets, RowsPart<kRowStages, kRows>& x, float* sums, int warp, int lane,
                                     Fetch&& fetch) {
   constexpr int kInRegisters = 6;  // stages: 96 registers
   static_assert(kRowStages <= 3, "weights and vectors do not stay in registers at once");
   constexpr int kTogether = kInRegisters / kRowStages < kOctets ? kInRegisters / kRowStages : kOctets;  // octets
-  constexpr int kChains = kTogether == 1 ? 2 : 1;  // of dependent multiplications for each octet
+  static_assert(kTogether == 1 || kTogether % 2 == 0);
+  constexpr bool kHalves = RowsPart<kRowStages, kRows>::kHalves;
+  constexpr int kOfOne = kHalves || kTogether == 1 ? 1 : 2;  // octets of a multiplication
+  constexpr int kSums = kTogether / kOfOne;
+  constexpr int kChains = (kSums == 1 ? 2 : 1) * (kHalves ? 1 : 2);  // of dependent multiplications for each
   const int g = lane >> 2, t = lane & 3;
   const bool odd = g & 1;
 #pragma unroll 1
   for (int o = 0; o < octets; o += kTogether) {
-    float c[kTogether][kChains][4] = {};
+    float c[kSums][kChains][4] = {};
     uint4 w[kTogether * kRowStages][4];
     take(ring, min(octets - o, kTogether) * kRowStages, warp, lane, w);
     if (o == 0) fetch();
 #pragma unroll
     for (int s = 0; s < kRowStages; ++s) {
 #pragma unroll
-      for (int i = 0; i < kTogether; ++i) {
-        if (o + i >= octets) break;
-        uint4(&a)[4] = w[i * kRowStages + s];
-        swap_where(odd, a[0], a[1]);
-        swap_where(odd, a[2], a[3]);
+      for (int i = 0; i < kSums; ++i) {
+        if (o + kOfOne * i >= octets) break;
+        uint4(&a)[4] = w[kOfOne * i * kRowStages + s];
+        uint4(&b)[4] = w[(kOfOne * i + kOfOne - 1) * kRowStages + s];
+        in_order(a, odd);
+        if (kOfOne == 2) in_order(b, odd);
 #pragma unroll
-        for (int j = 0; j < 4; ++j) multiply(c[i][j % kChains], a[j], x.v[s][j][0], x.v[s][j][1]);
+        for (int j = 0; j < 4; ++j) {
+          const auto& v = x.v[s][j];
+          if constexpr (kHalves) {
+            multiply(c[i][j % kChains], a[j], v[0], v[1]);
+          } else {
+            const uint4 lower = kOfOne == 2 ? b[j] : make_uint4(0, 0, 0, 0);
+            multiply(c[i][2 * j % kChains], make_uint4(a[j].x, a[j].y, lower.x, lower.y), v[0], v[1]);
+            multiply(c[i][(2 * j + 1) % kChains], make_uint4(a[j].z, a[j].w, lower.z, lower.w), v[2], v[3]);
+          }
+        }
       }
     }
 #pragma unroll
-    for (int i = 0; i < kTogether; ++i) {
-      if (o + i >= octets) break;
-      // Weight row g times rows 2 t, 2 t + 1: the lower half's columns lie two lanes further.
-      const float first = t < 2 ? c[i][0][0] : c[i][0][2], second = t < 2 ? c[i][0][1] : c[i][0][3];
-      float2 v = make_float2(first, second);
-      if (kChains == 2) {
-        v.x += t < 2 ? c[i][kChains - 1][0] : c[i][kChains - 1][2];
-        v.y += t < 2 ? c[i][kChains - 1][1] : c[i][kChains - 1][3];
+    for (int i = 0; i < kSums; ++i) {
+      if (o + kOfOne * i >= octets) break;
+      float(&sum)[4] = c[i][0];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        if (kChains == 2) sum[j] += c[i][1][j];
+        if (kChains == 4) sum[j] = (sum[j] + c[i][1][j]) + (c[i][kChains - 2][j] + c[i][kChains - 1][j]);
       }
-      v.x += __shfl_xor_sync(kAllLanes, v.x, 2);
-      v.y += __shfl_xor_sync(kAllLanes, v.y, 2);
-      if (t < 2) *reinterpret_cast<float2*>(sums + (8 * (o + i) + g) * kMaxRows + 2 * t) = v;
+      if constexpr (kHalves) {
+        // Weight row g times rows 2 t, 2 t + 1: the other half's columns lie two lanes further.
+        float first = t < 2 ? sum[0] : sum[2], second = t < 2 ? sum[1] : sum[3];
+        first += __shfl_xor_sync(kAllLanes, first, 2);
+        second += __shfl_xor_sync(kAllLanes, second, 2);
+        if (t < 2) sums[sum_at<kRows>(o + i, 2 * t, g)] = first, sums[sum_at<kRows>(o + i, 2 * t + 1, g)] = second;
+      } else {
+        // Weight row g times rows 2 t, 2 t + 1: of one octet, and of the next.
+#pragma unroll
+        for (int j = 0; j < 2 * kOfOne; ++j) sums[sum_at<kRows>(o + kOfOne * i + j / 2, 2 * t + j % 2, g)] = sum[j];
+      }
     }
   }
 }

@@ -7,12 +7,13 @@
 
 namespace bolide::decode {
 
-template <class S, Probe kProbe>
-struct RowsWorker : WorkerBase<S, kMaxRows, kProbe> {
-  using Base = WorkerBase<S, kMaxRows, kProbe>;
+// kRows: at most so many rows.
+template <class S, int kRows, Probe kProbe>
+struct RowsWorker : WorkerBase<S, kRows, kProbe> {
+  using Base = WorkerBase<S, kRows, kProbe>;
+  using Words = RowWords<S>;
   using Base::base_epoch;
-  using Base::block;
-  using Base::group;
+  using Base::forget_places;
   using Base::inverse_rms;
   using Base::lane;
   using Base::last;
@@ -21,110 +22,147 @@ struct RowsWorker : WorkerBase<S, kMaxRows, kProbe> {
   using Base::own_sums;
   using Base::p;
   using Base::parity;
-  using Base::rank;
   using Base::ring;
   using Base::sh;
   using Base::total;
   using Base::warp;
   using Base::where;
   static constexpr int kOwnRows = 8 * S::kHidden;  // of the residual stream, for each row of the step
-  static_assert(kOwnRows * kMaxRows <= kThreads);  // a thread owns one element
-  static constexpr int kTeam = kWarps / kMaxRows;  // warps that share a row's attention
-  const int rows;
-  int own_row, part;                                                  // of attention, and which of its team a warp is
-  int row = threadIdx.x % kMaxRows, output = threadIdx.x / kMaxRows;  // a thread's product after the warps' shares are summed
-  float residual = 0.0f;                                              // of `row`, element kOwnRows * block + output
-  float2 turn[2] = {};                                                // of own_row: cosine and sine of the pairs 2 lane and 2 lane + 1
+  static_assert(kOwnRows * kRows <= kThreads);     // a thread owns one element
+  static constexpr int kTeam = kWarps / kRows;     // warps that share a row's attention
+  static constexpr int kOctetsAtOnce = kThreads / (8 * kRows);
+  float residual = 0.0f;  // of the thread's Place
 
-  __device__ RowsWorker(const Parameters& parameters, SharedBase<S, kMaxRows>& shared, const Ring<Base::kStages>& r, int row_count)
-      : Base(parameters, shared, r), rows(row_count), own_row(warp / kTeam), part(warp % kTeam) {}
+  __device__ RowsWorker(const Parameters& parameters, SharedBase<S, kRows>& shared, const Ring<Base::kStages>& r)
+      : Base(parameters, shared, r) {}
 
-  __device__ void forget_places() {
-    Base::forget_places();
-    asm volatile("" : "+r"(own_row), "+r"(part), "+r"(row), "+r"(output));
+  // A thread's places, made anew where they are asked for: registers that hold them through a layer would be missing elsewhere.
+  __device__ static int thread() {
+    int t;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(t));
+    return t;
   }
-  __device__ void meet_team() { meet(2 + own_row, 32 * kTeam); }
-  __device__ uint64_t* words(int of_row) const { return p.words + of_row * S::kWords; }
-  __device__ void leave_squares(float squares) {  // of the lane's columns of its row
-    squares += __shfl_xor_sync(kAllLanes, squares, 1);
-    squares += __shfl_xor_sync(kAllLanes, squares, 2);
-    squares += __shfl_xor_sync(kAllLanes, squares, 16);
-    if (lane % 4 == 0 && lane / 4 < kMaxRows) sh.squares[parity][lane / 4][warp] = squares;
+  __device__ static int block() {
+    int b;
+    asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(b));
+    return b;
   }
-  // The next output's value of the same row: outputs lie kMaxRows lanes apart.
-  __device__ static float of_next_output(float v) { return __shfl_down_sync(kAllLanes, v, kMaxRows); }
-  __device__ bool publishes(int at) const { return at % 2 == 0 && row < rows; }
-
-  template <bool kGated, int N>
-  __device__ void poll(RowsPart<N>& x, int from, uint32_t epoch, int layer, Phase phase) {
+  __device__ static int group() { return block() / kGroupBlocks; }
+  __device__ static int rank() { return block() % kGroupBlocks; }
+  __device__ int rows() const { return sh.rows; }
+  // Of attention, and which of its team a warp is.
+  __device__ int own_row() const { return warp / kTeam; }
+  __device__ int part() const { return warp % kTeam; }
+  // Of a product after the warps' shares are summed: a warp's are all of one octet.
+  struct Place {
+    int output, row, octet;
+    __device__ Place() {
+      const int t = thread();
+      output = t % 8, row = t / 8 % kRows, octet = t / (8 * kRows);
+    }
+    __device__ bool owns_residual() const { return octet < S::kHidden; }
+    __device__ int residual_at(int block) const { return kOwnRows * block + 8 * octet + output; }
+    // Of an octet's product.
+    __device__ int sum_of(int of_octet) const { return sum_at<kRows>(of_octet, row, output); }
+  };
+  __device__ void meet_team() {
+    if (kTeam == 1)
+      __syncwarp();
+    else
+      meet(2 + own_row(), 32 * kTeam);
+  }
+  __device__ uint64_t* own_words(int of_row) const { return p.words + Words::kRows + of_row * Words::kOwn; }
+  __device__ void leave_squares(int of_row, float squares) { sh.squares[parity][of_row][warp] = squares; }
+  template <int N>
+  __device__ void poll(RowsPart<N, kRows>& x, int from, uint32_t epoch, int layer, Phase phase) {
     mark(phase, loading);
-    poll_rows<kGated>(x, p.words + from, S::kWords, rows, warp, lane, epoch, ring.patience, where(layer, phase));
+    poll_rows(x, p.words + from, nullptr, rows(), warp, lane, epoch, ring.patience, where(layer, phase));
     mark(phase, waiting);
   }
-  __device__ void publish_residual(int to, float weight, uint32_t epoch) {
-    float squares = residual * residual;
-    squares += __shfl_xor_sync(kAllLanes, squares, kMaxRows);
-    squares += __shfl_xor_sync(kAllLanes, squares, 2 * kMaxRows);
-    const float v = residual * weight;
-    const uint32_t pair = pack_bf16(v, of_next_output(v)), bits = __float_as_uint(squares);
-    if (publishes(output))
-      store_word(words(row) + to + word_of(kOwnRows * block + output), pair, output & 2 ? bits >> 16 : bits & 0xffff, epoch);
+  // With the sums of squares of the residual stream's rows.
+  __device__ void poll_hidden(RowsPart<S::kHidden, kRows>& x, int from, int squares_from, uint32_t epoch, int layer, Phase phase) {
+    mark(phase, loading);
+    const float squares =
+        poll_rows(x, p.words + from, p.words + squares_from, rows(), warp, lane, epoch, ring.patience, where(layer, phase));
+    const int of_row = row_of_squares(lane);
+    if ((lane & 6) == 0 && of_row < kRows) leave_squares(of_row, squares);
+    mark(phase, waiting);
   }
-  __device__ bool owns_residual() const { return output < kOwnRows; }  // the same for a whole warp
-  __device__ float own_element(const float* vector) const { return vector && owns_residual() ? vector[kOwnRows * block + output] : 0.0f; }
+  // Where an element of a vector goes that begins at `from`, and an eight's sum of squares.
+  __device__ uint64_t* word_for(int from, int element, int of_row) const {
+    return p.words + from + word_of(element / 8, of_row) + element / 4 % 2;
+  }
+  __device__ uint32_t* squares_for(int from, int eight, int of_row) const {
+    return reinterpret_cast<uint32_t*>(p.words + from) + eight * kMaxRows + of_row;
+  }
+  // An eight's elements of a row, by eight lanes, of which each names its word and every fourth writes.
+  __device__ static void publish_elements(uint64_t* to, float v, bool present, uint32_t epoch) {
+    const uint32_t pair = pack_bf16(v, __shfl_down_sync(kAllLanes, v, 1)), next = __shfl_down_sync(kAllLanes, pair, 2);
+    if (present) store_four(to, pair, next, epoch);
+  }
 
   __device__ int token(int of_row) const {
     const int32_t given = p.in.token_ids[of_row], id = given < 0 && p.previous ? p.previous[-1 - given].id : given;
     if (id >= 0 && id < p.vocab) return id;
-    if (block == 0 && warp == 0) report_fault(p.fault, DeviceFault::bad_token, of_row, id);
+    if (block() == 0 && warp == 0) report_fault(p.fault, DeviceFault::bad_token, of_row, id);
     return 0;
   }
-  __device__ void embed(RowsPart<S::kHidden>& x) {
-    const int n = lane >> 2, of_row = n % kMaxRows < rows ? n % kMaxRows : 0;
+  __device__ void embed(RowsPart<S::kHidden, kRows>& x) {
+    constexpr bool kHalves = RowsPart<S::kHidden, kRows>::kHalves;
+    constexpr int kLaneColumns = kHalves ? 4 : 8;
+    const int n = lane / 4 % kRows, of_row = n < rows() ? n : 0;
     const __nv_bfloat16* from = p.table + static_cast<int64_t>(token(of_row)) * (S::kHidden * kStageColumns);
     const float* norm = sh.layers[0].input_norm;
-    x.squares = 0.0f;
+    float squares = 0.0f;
 #pragma unroll
     for (int i = 0; i < 4 * S::kHidden; ++i) {
-      const int column = kStageColumns * (i / 4) + 128 * warp + 32 * (i % 4) + 8 * (lane & 3) + 4 * (n / 4);
-      const uint2 v = *reinterpret_cast<const uint2*>(from + column);
-      const float4 w = *reinterpret_cast<const float4*>(norm + column);
-      const float a = low_bf16(v.x) * p.embed_scale, b = high_bf16(v.x) * p.embed_scale;
-      const float c = low_bf16(v.y) * p.embed_scale, d = high_bf16(v.y) * p.embed_scale;
-      x.squares += (a * a + b * b) + (c * c + d * d);
-      x.v[i / 4][i % 4][0] = pack_bf16(a * w.x, b * w.y);
-      x.v[i / 4][i % 4][1] = pack_bf16(c * w.z, d * w.w);
+      const int column = kStageColumns * (i / 4) + 128 * warp + 32 * (i % 4) + 8 * (lane & 3) + (kHalves ? lane >> 4 << 2 : 0);
+#pragma unroll
+      for (int j = 0; j < kLaneColumns / 2; ++j) {
+        const uint32_t pair = *reinterpret_cast<const uint32_t*>(from + column + 2 * j);
+        const float2 w = *reinterpret_cast<const float2*>(norm + column + 2 * j);
+        const float a = low_bf16(pair) * p.embed_scale, b = high_bf16(pair) * p.embed_scale;
+        squares += a * a + b * b;
+        x.v[i / 4][i % 4][j] = pack_bf16(a * w.x, b * w.y);
+      }
     }
-    if (owns_residual() && row < rows)
-      residual = __bfloat162float(p.table[static_cast<int64_t>(token(row)) * (S::kHidden * kStageColumns) + kOwnRows * block + output]) *
+    squares += __shfl_xor_sync(kAllLanes, squares, 1);
+    squares += __shfl_xor_sync(kAllLanes, squares, 2);
+    if (kHalves) squares += __shfl_xor_sync(kAllLanes, squares, 16);
+    if (lane % 4 == 0 && lane / 4 < kRows) leave_squares(n, squares);
+    const Place own;
+    if (own.owns_residual() && own.row < rows())
+      residual = __bfloat162float(p.table[static_cast<int64_t>(token(own.row)) * (S::kHidden * kStageColumns) + own.residual_at(block())]) *
                  p.embed_scale;
   }
 
   __device__ void qkv(const Layer& l, int layer, uint32_t epoch) {
-    RowsPart<S::kHidden> x;
-    rows_product<S::kHidden, S::kHeadOctets>(ring, S::kHeadOctets, x, own_sums(), warp, lane, [&] {
+    forget_places();
+    RowsPart<S::kHidden, kRows> x;
+    rows_product<S::kHidden, S::kHeadOctets, kRows>(ring, S::kHeadOctets, x, own_sums(), warp, lane, [&] {
       if (layer > 0)
-        poll<false>(x, S::kHiddenIn, epoch - 1, layer, qkv_product);
+        poll_hidden(x, Words::kHiddenIn, Words::kSquaresIn, epoch - 1, layer, qkv_product);
       else
         embed(x);  // here, so that x need not be kept through a layer
-      leave_squares(x.squares);
     });
+    const Place own;  // beside the others' products
     meet_workers();
-    const float scale = inverse_rms(row);
-    for (int at = output; at < 8 * S::kHeadOctets; at += kThreads / kMaxRows) {
-      const int local = rank * 8 * S::kHeadOctets + at;
-      float v = total(at * kMaxRows + row) * scale;
-      if (l.qkv_bias) v += l.qkv_bias[qkv_row<S>(group, local)];
-      const float next = of_next_output(v);
-      if (publishes(at)) store_floats(words(row) + S::kHeads + (group * S::kHeadRows + local) / 2, v, next, epoch);
+    const float scale = inverse_rms(own.row);
+    for (int o = own.octet; o < S::kHeadOctets; o += kOctetsAtOnce) {
+      const int local = 8 * (rank() * S::kHeadOctets + o) + own.output;
+      float v = total(own.sum_of(o)) * scale;
+      if (l.qkv_bias) v += l.qkv_bias[qkv_row<S>(group(), local)];
+      const float next = __shfl_down_sync(kAllLanes, v, 1);
+      if (own.output % 2 == 0 && own.row < rows())
+        store_floats(own_words(own.row) + Words::kHeads + (group() * S::kHeadRows + local) / 2, v, next, epoch);
     }
     parity ^= 1;
     mark(qkv_product, computing);
   }
 
-  // own_row: norm and rotation of its heads, its blocks of positions, and the combination of its parts from all blocks.
+  // The warp's row: norm and rotation of its heads, its blocks of positions, and the combination of its parts from all blocks.
   __device__ void make_heads(const Layer& l, int layer, uint32_t epoch);
-  // A round of the rows' blocks: own_row's turn, and bit m for row m whose block is in the stream.
+  // A round of the rows' blocks: the warp's own turn, and bit m for row m whose block is in the stream.
   struct Round {
     Turn own;
     uint32_t cached;
@@ -135,42 +173,58 @@ struct RowsWorker : WorkerBase<S, kMaxRows, kProbe> {
   __device__ void publish_own(Lanes& lanes, bool joined, int layer, uint32_t epoch);
   template <class Lanes>
   __device__ void publish_part(const Lanes& lanes, uint32_t epoch);
+  __device__ bool owns_new_position() const {
+    return sh.own.context[own_row()] / S::kPositions % kGroupBlocks == rank_in_row(rank(), own_row());
+  }
   __device__ void append(int layer);
   __device__ void combine(int layer, uint32_t epoch);
 
   // residual += product(+ bias), then published under the next norm.
-  template <int kRowStages, bool kGated>
-  __device__ void project(int layer, int from, int to, const float* bias, const float* norm, uint32_t epoch, Phase phase) {
-    const float b = own_element(bias), weight = own_element(norm);
-    RowsPart<kRowStages> x;
-    rows_product<kRowStages, S::kHidden>(ring, S::kHidden, x, own_sums(), warp, lane, [&] { poll<kGated>(x, from, epoch, layer, phase); });
+  template <int kRowStages>
+  __device__ void project(int layer, int from, int to, int squares_to, const float* bias, const float* norm, uint32_t epoch, Phase phase) {
+    forget_places();
+    float weight = 0.0f;
+    if (const Place own; own.owns_residual()) weight = norm[own.residual_at(block())];
+    RowsPart<kRowStages, kRows> x;
+    rows_product<kRowStages, S::kHidden, kRows>(ring, S::kHidden, x, own_sums(), warp, lane, [&] { poll(x, from, epoch, layer, phase); });
+    const Place own;  // beside the others' products
+    const int at = own.residual_at(block());
+    uint64_t* words = word_for(to, at, own.row);
+    uint32_t* squares_word = squares_for(squares_to, at / 8, own.row);
     meet_workers();
-    if (owns_residual()) {
-      residual += total(threadIdx.x) + b;
-      publish_residual(to, weight, epoch);
+    if (own.owns_residual()) {
+      float v = total(own.sum_of(own.octet));
+      if (bias) v += bias[at];
+      residual += v;
+      publish_elements(words, residual * weight, own.output % 4 == 0 && own.row < rows(), epoch);
+      float squares = residual * residual;
+      squares += __shfl_xor_sync(kAllLanes, squares, 1);
+      squares += __shfl_xor_sync(kAllLanes, squares, 2);
+      squares += __shfl_xor_sync(kAllLanes, squares, 4);
+      if (own.output == 0 && own.row < rows()) store_squares(squares_word, squares, epoch);
     }
     parity ^= 1;
     mark(phase, computing);
   }
 
   __device__ void gate_up(const Layer& l, int layer, uint32_t epoch) {
-    constexpr int kOutputs = 8 * S::kMlp;  // of a block
-    RowsPart<S::kHidden> x;
-    rows_product<S::kHidden, 2 * S::kMlp>(ring, 2 * S::kMlp, x, own_sums(), warp, lane, [&] {
-      poll<false>(x, S::kHiddenPost, epoch, layer, gate_up_product);
-      leave_squares(x.squares);
+    forget_places();
+    RowsPart<S::kHidden, kRows> x;
+    rows_product<S::kHidden, 2 * S::kMlp, kRows>(ring, 2 * S::kMlp, x, own_sums(), warp, lane, [&] {
+      poll_hidden(x, Words::kHiddenPost, Words::kSquaresPost, epoch, layer, gate_up_product);
     });
+    const Place own;  // beside the others' products
+    int at = 8 * (S::kMlp * block() + own.octet) + own.output;
+    uint64_t* words = word_for(Words::kMlp, at, own.row);
     meet_workers();
-    const float scale = inverse_rms(row);
-    for (int at = output; at < kOutputs; at += kThreads / kMaxRows) {
-      float gate = total(at * kMaxRows + row) * scale, up = total((kOutputs + at) * kMaxRows + row) * scale;
-      if (l.gate_up_bias) {
-        gate += l.gate_up_bias[kOutputs * block + at];
-        up += l.gate_up_bias[S::kMlp * kStageColumns + kOutputs * block + at];
-      }
-      const float v = gated(p.activation, gate) * up;
-      const uint32_t pair = pack_bf16(v, of_next_output(v));
-      if (publishes(at)) store_word(words(row) + S::kMlpWords + word_of(kOutputs * block + at), pair, 0, epoch);
+    const float scale = inverse_rms(own.row);
+    for (int o = own.octet; o < S::kMlp;) {
+      float gate = total(own.sum_of(o)) * scale, up = total(own.sum_of(S::kMlp + o)) * scale;
+      if (l.gate_up_bias) gate += l.gate_up_bias[at], up += l.gate_up_bias[S::kMlp * kStageColumns + at];
+      publish_elements(words, gated(p.activation, gate) * up, own.output % 4 == 0 && own.row < rows(), epoch);
+      if ((o += kOctetsAtOnce) >= S::kMlp) break;
+      at += 8 * kOctetsAtOnce;
+      words = word_for(Words::kMlp, at, own.row);
     }
     parity ^= 1;
     mark(gate_up_product, computing);
@@ -184,32 +238,39 @@ struct RowsWorker : WorkerBase<S, kMaxRows, kProbe> {
     long long begin_ns = 0, begin = 0;
     if (kProbe == Probe::clocks) begin_ns = global_nanoseconds(), begin = clock64();
     base_epoch = *static_cast<const volatile uint32_t*>(p.epoch);
-    if (own_row < rows) make_turn<S>(p.in.positions[own_row], p.inverse_frequencies, lane, turn);
+    if (own_row() < rows()) {
+      float2 turn[2] = {};
+      make_turn<S>(p.in.positions[own_row()], p.inverse_frequencies, lane, turn);
+      sh.attention.turns[own_row()][lane] = make_float4(turn[0].x, turn[0].y, turn[1].x, turn[1].y);
+      __syncwarp();
+    }
     last = begin;
     for (int layer = 0; layer < p.layer_count; ++layer) {
       const Layer& l = sh.layers[layer];
       const uint32_t epoch = base_epoch + layer + 1;
-      forget_places();
       qkv(l, layer, epoch);
+      forget_places();
       const Round first = round_at(l.window, 0);
-      if (own_row < rows) make_heads(l, layer, epoch);
+      if (own_row() < rows()) make_heads(l, layer, epoch);
       attend(first, l.window, layer, epoch);
-      if (own_row < rows)
+      forget_places();
+      if (own_row() < rows())
         combine(layer, epoch);
       else
         __nanosleep(600);  // the others still combine: no polls in their way
-      project<S::kQueries, true>(layer, S::kAttention, S::kHiddenPost, l.output_bias, l.post_norm, epoch, output_product);
+      project<S::kQueries>(layer, Words::kAttention, Words::kHiddenPost, Words::kSquaresPost, l.output_bias, l.post_norm, epoch,
+                           output_product);
       gate_up(l, layer, epoch);
-      project<S::kMlp, true>(layer, S::kMlpWords, S::kHiddenIn, l.down_bias, l.next_norm, epoch, down_product);
+      project<S::kMlp>(layer, Words::kMlp, Words::kHiddenIn, Words::kSquaresIn, l.down_bias, l.next_norm, epoch, down_product);
     }
     const uint32_t epoch = base_epoch + p.layer_count;
     head(epoch);
     // Every block has read the epoch by now: this one has seen what they all made with it.
-    if (block == 0 && threadIdx.x == 0) *p.epoch = epoch;
+    if (block() == 0 && threadIdx.x == 0) *p.epoch = epoch;
     ring.patience.report(p.fault);
     if (kProbe == Probe::clocks && threadIdx.x == 0) {
-      for (int i = 0; i < kBlockClocks; ++i) p.clocks[block * kBlockClocks + i] += sh.clocks[i];
-      if (block == 0) {
+      for (int i = 0; i < kBlockClocks; ++i) p.clocks[block() * kBlockClocks + i] += sh.clocks[i];
+      if (block() == 0) {
         p.clocks[kBlocks * kBlockClocks] += global_nanoseconds() - begin_ns;
         p.clocks[kBlocks * kBlockClocks + 1] += clock64() - begin;
       }

@@ -15,7 +15,10 @@ CompiledShape shape() {
   CompiledShape shape = sizes_of<S>();
   shape.launch = launch_shape<S, 1>;
   // Of wider vectors the rows' parts do not stay in registers: slower than the ops one by one (measured on an H100, docs/performance.md).
-  if constexpr (kMlp <= 3) shape.launch_rows = launch_shape<S, kMaxRows>;
+  if constexpr (kMlp <= 3) {
+    shape.launch_few = launch_shape<S, kFewerRows>;
+    shape.launch_rows = launch_shape<S, kMaxRows>;
+  }
   return shape;
 }
 

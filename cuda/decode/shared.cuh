@@ -7,7 +7,7 @@
 
 namespace bolide::decode {
 
-// kRows: 1, or kMaxRows for that many at most.
+// kRows: 1, or for that many at most kFewerRows or kMaxRows.
 template <class S, int kRows>
 struct SharedBase : StepShared<kRows> {
   Layer layers[kMaxLayers];

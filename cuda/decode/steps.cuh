@@ -30,6 +30,7 @@ template <int kRows>
 struct StepShared {
   OwnBlocks<kRows> own;
   uint64_t own_ready;
+  int rows;
 };
 template <>
 struct StepShared<1> {

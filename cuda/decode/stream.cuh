@@ -26,8 +26,8 @@ struct Shape {
   // Whether the kernel for one row goes on from step to step. In kernels for wider models, what the threads have to remember for it costs
   // more than the launches do (measured on an H100, docs/performance.md).
   static constexpr bool kGoesOn = kHidden_ == 1;
-  // Stages that a product has in registers at once, at most. Beside longer vectors more of them do not stay there; and a warp's work on a stage
-  // is a tenth of what its copy takes, so few will do (measured on an H100, docs/performance.md).
+  // Stages that a product has in registers at once, at most. Beside longer vectors more of them do not stay there; and a warp's work on a
+  // stage is a tenth of what its copy takes, so few will do (measured on an H100, docs/performance.md).
   static constexpr int kInRegisters = kHidden_ == 1 ? 6 : kHidden_ == 2 ? 3 : 2;
   static constexpr int kHidden = kHidden_, kQueries = kQueries_, kMlp = kMlp_;  // stages that a row of k takes; octets of n for each block
   static constexpr int kQueryHeads = kQueryHeads_;                              // that share a key/value head

@@ -8,7 +8,7 @@
 
 namespace bolide::decode {
 
-// kRows: 1 or kMaxRows. kProbe: see probe.cuh.
+// kRows: 1, kFewerRows or kMaxRows. kProbe: see probe.cuh.
 template <class S, int kRows, Probe kProbe>
 struct WorkerBase {
   static constexpr int kStages = Shared<S, kRows>::kStages;
@@ -53,7 +53,7 @@ struct WorkerBase {
   __device__ void lose(Phase phase, Part part) {
     if (phase == qkv_product && marked_layer == p.layer_count) marked_layer = 0;  // of the next step
     const bool lost = given.loss == loss_of(block, marked_layer, phase) && part == (phase == head_product ? computing : waiting);
-    p.words = given.words + (lost ? kMaxRows * S::kWords : 0);
+    p.words = given.words + (lost ? (kRows == 1 ? 1 : kMaxRows) * S::kWords : 0);
     if (phase == down_product && part == computing) ++marked_layer;
   }
   __device__ static uint32_t where(int layer, Phase phase) { return static_cast<uint32_t>(layer) << 8 | phase; }

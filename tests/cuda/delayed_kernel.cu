@@ -8,6 +8,7 @@ std::vector<decode::CompiledShape> make_shapes() {
   using S = decode::Shape<1, 2, 3, 2, 128>;
   decode::CompiledShape shape = decode::sizes_of<S>();
   shape.launch = decode::launch_kernel<S, 1, decode::Probe::delays>;
+  shape.launch_few = decode::launch_kernel<S, decode::kFewerRows, decode::Probe::delays>;
   shape.launch_rows = decode::launch_kernel<S, decode::kMaxRows, decode::Probe::delays>;
   return {shape};
 }

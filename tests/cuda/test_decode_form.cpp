@@ -51,7 +51,7 @@ TEST_CASE("decode form: the device") {
 
 TEST_CASE("decode form: the model and its cache") {
   if (!compiled_architectures().holds("sm_90a")) return;
-  check_form(h100(), qwen3_600m(), 4, "takes at most 4 rows");
+  check_form(h100(), qwen3_600m(), 8, "takes at most 8 rows");
   DecodeModel model = qwen3_600m();
   model.dims = {2048, 6144, 28, 16, 8, 128, 151936};  // Qwen3-1.7B
   check_form(h100(), model, 1, "takes one row of this shape");
@@ -67,8 +67,12 @@ TEST_CASE("decode form: the model and its cache") {
   model.chunk_tokens = 16;
   check_form(h100(), model, 0, "takes KV chunks of a multiple of 32 tokens");
   model = qwen3_600m();
+  model.longest = 127 * 16 * 32;
+  check_form(h100(), model, 8, "takes at most 8 rows");
+  ++model.longest;
+  check_form(h100(), model, 4, "takes contexts of at most 65024 tokens in more than 4 rows");
   model.longest = 511 * 16 * 32;
-  check_form(h100(), model, 4, "takes at most 4 rows");
+  check_form(h100(), model, 4, "takes contexts of at most 65024 tokens in more than 4 rows");
   ++model.longest;
   check_form(h100(), model, 0, "takes contexts of at most 261632 tokens");
   for (const std::optional<DType> weights : {std::optional(DType::f16), std::optional<DType>()}) {

@@ -1,6 +1,7 @@
 // The decode kernel: one row, or one each of several sequences, through all layers in one launch, against the ops one by one.
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 
 #include "catch.h"
 #include "core/error.h"
@@ -86,7 +87,7 @@ void check_errors(const char* name, const StepModelOptions& options, const std::
 
 // Sequences of several lengths whose last tokens go through the kernel together.
 using Positions = std::vector<int32_t>;
-const Positions kLast{0, 32, 31, 700, 64, 513, 1279};  // their positions
+const Positions kLast{0, 32, 31, 700, 64, 513, 1279, 200};  // their positions
 StepModelOptions several_model(const Positions& last = kLast) {
   StepModelOptions options = decode_model();
   options.sequences = static_cast<int32_t>(last.size());
@@ -96,12 +97,14 @@ StepModelOptions several_model(const Positions& last = kLast) {
 void run_contexts(Backend& backend, StepModel& model, const Positions& last = kLast) {
   for (size_t s = 0; s < last.size(); ++s) run_context(backend, model, last[s], static_cast<int32_t>(s));
 }
+// Up to four rows have a kernel of their own.
+int32_t capacity_of(const std::vector<int32_t>& which) { return which.size() <= 4 ? 4 : 8; }
 std::vector<std::vector<float>> logits_of(Backend& backend, StepModel& model, const std::vector<int32_t>& which, bool ops,
                                           const Positions& last = kLast) {
   std::vector<int32_t> positions;
   for (const int32_t s : which) positions.push_back(last[static_cast<size_t>(s)]);
   model.fill_each(which, positions, std::vector<SamplingSpec>(which.size()));
-  model.each.capacity.tokens = 4;
+  model.each.capacity.tokens = capacity_of(which);
   run(backend, model.each, ops);
   std::vector<std::vector<float>> all;
   for (size_t i = 0; i < which.size(); ++i) all.push_back(model.logits(static_cast<int32_t>(i)));
@@ -116,7 +119,7 @@ void check_several(const char* name, const StepModelOptions& options, const std:
   if (!runs_as_one_kernel(name, *bf16, model)) return;
   run_contexts(*bf16, model, last);
   run_contexts(*f32, exact, last);
-  std::vector<std::vector<float>> seen(last.size());
+  std::vector<std::vector<float>> seen[2] = {std::vector<std::vector<float>>(last.size()), std::vector<std::vector<float>>(last.size())};
   for (const std::vector<int32_t>& which : together) {
     CAPTURE(which);
     const auto expected = logits_of(*f32, exact, which, true, last), ops = logits_of(*bf16, model, which, true, last);
@@ -127,13 +130,14 @@ void check_several(const char* name, const StepModelOptions& options, const std:
       CAPTURE(which, i, by_ops, by_kernel);
       CHECK(by_kernel < 1.5 * by_ops);
       CHECK(by_kernel < 0.05);
-      std::vector<float>& before = seen[static_cast<size_t>(which[i])];  // beside others
+      std::vector<float>& before = seen[which.size() > 4][static_cast<size_t>(which[i])];  // beside others
       if (!before.empty()) CHECK(same_bits(kernel[i], before));
       before = kernel[i];
     }
   }
 }
-const std::vector<std::vector<int32_t>> kTogether{{0, 1, 2, 3}, {6, 3}, {5, 0, 4}, {6, 5, 4, 2}};
+const std::vector<std::vector<int32_t>> kTogether{
+    {0, 1, 2, 3}, {6, 3}, {5, 0, 4}, {6, 5, 4, 2}, {4, 3, 2, 1, 0}, {7, 6, 1, 5, 3, 2}, {0, 1, 2, 3, 4, 5, 6, 7}, {7, 0, 6, 1, 5, 2, 4}};
 
 }  // namespace
 
@@ -152,7 +156,7 @@ TEST_CASE("decode kernel: what decode_form announces is what step_form finds") {
       {options.dims, DType::bf16, backend->activation_dtype(), options.chunk, options.chunks * options.sequences, 1280});
   REQUIRE(form.has_value());
   const bool one_kernel = runs_as_one_kernel(name, *backend, model);
-  CHECK(form->one_kernel_up_to == (one_kernel ? 4 : 0));
+  CHECK(form->one_kernel_up_to == (one_kernel ? 8 : 0));
   if (!one_kernel) CHECK(backend->step_form(model.single, 1).text.find(form->reason) != std::string::npos);
 }
 
@@ -208,11 +212,11 @@ TEST_CASE("decode kernel: several sequences, sliding window, GELU, no vectors") 
 
 // Lengths of which some drop out of the rounds of blocks after a few, and a window that only the longer ones fill.
 TEST_CASE("decode kernel: several sequences of thousands of tokens, with a window in one layer") {
-  const Positions last{4700, 130, 2600, 3999};
+  const Positions last{4700, 130, 2600, 3999, 64, 4095, 0, 1700};
   StepModelOptions options = several_model(last);
   options.window = 1500;
   check_several("decode kernel: several sequences of thousands of tokens, with a window in one layer", options,
-                {{0, 1, 2, 3}, {2, 0}, {3, 0, 1}}, last);
+                {{0, 1, 2, 3}, {2, 0}, {3, 0, 1}, {0, 1, 2, 3, 4, 5, 6, 7}, {5, 3, 7, 2, 0, 1}}, last);
 }
 
 TEST_CASE("decode kernel: a sequence's bits depend neither on those beside it nor on its place") {
@@ -222,13 +226,17 @@ TEST_CASE("decode kernel: a sequence's bits depend neither on those beside it no
   StepModel model(*backend, several_model());
   if (!runs_as_one_kernel(name, *backend, model)) return;
   run_contexts(*backend, model);
-  std::vector<std::vector<float>> all = logits_of(*backend, model, {0, 1, 2, 3}, false);
+  std::vector<std::vector<float>> few = logits_of(*backend, model, {0, 1, 2, 3}, false);
   REQUIRE(backend->step_form(model.each, 1).text.rfind("one kernel", 0) == 0);
-  for (const auto& logits : logits_of(*backend, model, {4, 5, 6}, false)) all.push_back(logits);
-  const std::vector<std::vector<int32_t>> others{{3, 6}, {6, 3, 0}, {4, 3, 2, 1}, {1, 6, 2, 5}, {0, 1, 2, 3}};
+  for (const auto& logits : logits_of(*backend, model, {4, 5, 6, 7}, false)) few.push_back(logits);
+  const std::vector<std::vector<float>> many = logits_of(*backend, model, {0, 1, 2, 3, 4, 5, 6, 7}, false);
+  REQUIRE(backend->step_form(model.each, 1).text.rfind("one kernel", 0) == 0);
+  const std::vector<std::vector<int32_t>> others{{3, 6},       {6, 3, 0},       {4, 3, 2, 1},          {1, 6, 2, 5},
+                                                 {0, 1, 2, 3}, {7, 3, 6, 0, 5}, {6, 5, 4, 3, 2, 1, 0}, {1, 0, 3, 2, 5, 4, 7, 6}};
   for (int i = 0; i < 20; ++i) {
     for (const std::vector<int32_t>& which : others) {
       const auto some = logits_of(*backend, model, which, false);
+      const auto& all = which.size() > 4 ? many : few;
       for (size_t at = 0; at < which.size(); ++at) {
         CAPTURE(which, at);
         REQUIRE(same_bits(some[at], all[static_cast<size_t>(which[at])]));
@@ -246,19 +254,19 @@ TEST_CASE("decode kernel: several sequences draw what sample draws") {
   StepModel model(*backend, several_model());
   if (!runs_as_one_kernel(name, *backend, model)) return;
   run_contexts(*backend, model);
-  const std::vector<int32_t> which{2, 6, 0, 3};
+  const std::vector<int32_t> which = GENERATE(std::vector<int32_t>{2, 6, 0, 3}, std::vector<int32_t>{7, 2, 1, 6, 0, 3, 4, 5});
   std::vector<int32_t> positions;
   for (const int32_t s : which) positions.push_back(kLast[static_cast<size_t>(s)]);
   for (uint64_t seed = 0; seed < 10; ++seed) {
     std::vector<SamplingSpec> specs(which.size());
     for (size_t i = 0; i < specs.size(); ++i) {
-      specs[i].temperature = 0.4f * static_cast<float>(i);
+      specs[i].temperature = 0.4f * static_cast<float>(i % 4);
       specs[i].seed = 100 * seed + i;
       specs[i].position = positions[i] + 1;
       specs[i].allowed_vocab = i % 2 ? 0 : 700;
     }
     model.fill_each(which, positions, specs);
-    model.each.capacity.tokens = 4;
+    model.each.capacity.tokens = capacity_of(which);
     model.each.plain_sampling = true;
     REQUIRE(backend->step_form(model.each, 1).text.rfind("one kernel", 0) == 0);
     run(*backend, model.each, false);
@@ -335,5 +343,35 @@ TEST_CASE("decode kernel: a token outside the vocabulary is an error") {
     model.fill(0, 1);
     backend->run_step(model.single);
     backend->sync();  // the fault is gone with its report
+  }
+}
+
+// A word of four elements cannot hold every magnitude of the first (rows_words.cuh).
+TEST_CASE("decode kernel: several sequences, activations out of bounds are an error") {
+  const char* name = "decode kernel: several sequences, activations out of bounds are an error";
+  const auto backend = gpu(name);
+  if (!backend) return;
+  StepModel model(*backend, several_model());
+  if (!runs_as_one_kernel(name, *backend, model)) return;
+  run_contexts(*backend, model);
+  for (const std::vector<int32_t>& which : {std::vector<int32_t>{0, 1, 2}, std::vector<int32_t>{0, 1, 2, 3, 4}}) {
+    for (const float scale : {1e30f, std::numeric_limits<float>::quiet_NaN(), 1.0f}) {
+      std::vector<int32_t> positions;
+      for (const int32_t s : which) positions.push_back(kLast[static_cast<size_t>(s)]);
+      model.fill_each(which, positions, std::vector<SamplingSpec>(which.size()));
+      model.each.capacity.tokens = capacity_of(which);
+      model.each.plain_sampling = true;
+      std::get<EmbedArgs>(model.each.ops.front()).scale = scale;
+      REQUIRE(backend->step_form(model.each, 1).text.rfind("one kernel", 0) == 0);
+      backend->run_step(model.each);
+      std::string text;
+      try {
+        backend->sync();
+      } catch (const Error& error) {
+        text = error.what();
+      }
+      CAPTURE(which, scale, text);
+      CHECK((text.find("logits") != std::string::npos) == (scale != 1.0f));
+    }
   }
 }

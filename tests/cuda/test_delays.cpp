@@ -17,7 +17,7 @@ using namespace bolide::cuda_test;
 
 namespace {
 
-const std::vector<int32_t> kLast{1279, 31, 700, 513};  // the sequences' last positions, whose steps are run
+const std::vector<int32_t> kLast{1279, 31, 700, 513, 0, 999, 64, 33};  // the sequences' last positions, whose steps are run
 
 StepModelOptions three_layers() {
   StepModelOptions options;
@@ -50,7 +50,7 @@ const Step& step_of(StepModel& model, const std::vector<int32_t>& which) {
   std::vector<int32_t> positions;
   for (const int32_t s : which) positions.push_back(kLast[static_cast<size_t>(s)]);
   model.fill_each(which, positions, std::vector<SamplingSpec>(which.size()));
-  model.each.capacity.tokens = 4;
+  model.each.capacity.tokens = which.size() <= 4 ? 4 : 8;  // each with a kernel of its own
   return which.size() == 1 ? model.single : model.each;
 }
 
@@ -65,7 +65,8 @@ TEST_CASE("decode kernel: random delays change no bit") {
   if (!run_contexts(name, *backend, model)) return;
   ProbedSteps delayed(model.step.capacity, options.dims, delayed_shapes()),
       prompt(model.step.capacity, options.dims, decode::compiled_shapes());
-  for (const std::vector<int32_t>& which : std::vector<std::vector<int32_t>>{{0}, {0, 1, 2, 3}, {3, 1}, {2}, {1, 0, 2}}) {
+  for (const std::vector<int32_t>& which :
+       std::vector<std::vector<int32_t>>{{0}, {0, 1, 2, 3}, {7, 6, 5, 4, 3, 2, 1, 0}, {3, 1}, {2}, {1, 0, 2, 5, 4}, {1, 0, 2}}) {
     const Step& step = step_of(model, which);
     backend->run_step(step);
     backend->sync();

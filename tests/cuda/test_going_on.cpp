@@ -41,8 +41,8 @@ std::unique_ptr<Engine> engine_of(const char* name, int steps) {
   options.ctx_size = 4096;
   options.prefix_cache = false;  // what a sequence finds there was computed in other pieces
   auto engine = make_engine(load_engine(small_model(), options, {std::move(backend), "a test"}));
-  const std::optional<DecodeForm> form =
-      engine->backend().decode_form({model_dims(engine->config(), DType::bf16), DType::bf16, DType::bf16, options.chunk_tokens, 64, options.ctx_size});
+  const std::optional<DecodeForm> form = engine->backend().decode_form(
+      {model_dims(engine->config(), DType::bf16), DType::bf16, DType::bf16, options.chunk_tokens, 64, options.ctx_size});
   if (form && form->one_kernel_up_to > 0) return engine;
   REQUIRE(form);
   CAPTURE(form->reason);

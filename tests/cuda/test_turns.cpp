@@ -40,8 +40,16 @@ std::vector<int> seen_of(int context, int row, int rank, int window, int positio
 
 TEST_CASE("turns: each block that a row sees comes once, in order") {
   const auto own = std::make_unique<OwnBlocks<kMaxRows>>();
-  const std::vector<std::vector<int>> lengths{{0},        {511, 0},     {31, 32, 33},          {5000, 0, 5000, 17},
-                                              {16000, 9}, {4095, 4096}, {700, 1300, 90, 2000}, {20000, 100, 512, 8191}};
+  const std::vector<std::vector<int>> lengths{{0},
+                                              {511, 0},
+                                              {31, 32, 33},
+                                              {5000, 0, 5000, 17},
+                                              {16000, 9},
+                                              {4095, 4096},
+                                              {700, 1300, 90, 2000},
+                                              {20000, 100, 512, 8191},
+                                              {3000, 0, 9000, 31, 700, 8191, 4096, 64},
+                                              {1, 2, 40, 4000, 5}};
   for (const int positions : {32, 64}) {
     for (const int window : {0, 1, 31, 32, 33, 100, 512, 1500, 4096, 30000}) {
       for (const std::vector<int>& contexts : lengths) {
@@ -65,7 +73,7 @@ TEST_CASE("turns: a row is done once, and behind its last block") {
   for (const int window : {0, 1, 100, 1500}) {
     for (int rank = 0; rank < kGroupBlocks; ++rank) {
       own->first[0] = own->most = 0;
-      const std::vector<int> contexts{4700, 0, 40, 2600};
+      const std::vector<int> contexts{4700, 0, 40, 2600, 511, 512, 9000, 31};
       for (int row = 0; row < kMaxRows; ++row) add_row(*own, rank, row, contexts[static_cast<size_t>(row)], 32);
       for (int row = 0; row < kMaxRows; ++row) {
         int done = 0;
