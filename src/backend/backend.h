@@ -110,7 +110,7 @@ struct DecodeModel {
 // How it runs them where it has one kernel for a whole step.
 struct DecodeForm {
   int32_t one_kernel_up_to = 0;  // sequences of a step; 0: never
-  std::string reason;            // why not more, or never: "takes at most 4 rows", "takes a bfloat16 KV cache"
+  std::string reason;            // why not more, or never: "takes at most 8 rows", "takes a bfloat16 KV cache"
 };
 
 constexpr int32_t kDefaultStepTokens = 512;  // the least of any backend's
