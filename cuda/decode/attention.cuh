@@ -298,26 +298,6 @@ __device__ inline PartialWords poll_partials(const uint64_t* words, int rank, in
   while (__any_sync(kAllLanes, (!got.values.are_of(epoch) || !got.sums.are_of(epoch)) && patience.holds(n, phase)));
   return got;
 }
-// N parts at once: part, part + stride, ...
-template <class S, int N>
-__device__ inline void poll_partials(PartialWords (&got)[N], const uint64_t* words, int rank, int part, int stride, int lane,
-                                     uint32_t epoch, Patience& patience, uint32_t phase) {
-  const int source = lane % kGroupBlocks, half = lane / kGroupBlocks;
-  const uint64_t* at = words + ((rank * (S::kCombined / 8) + part) * kGroupBlocks + source) * 4 + 2 * half;
-  const uint64_t* sum_at = words + S::kPartialWords + (rank * kGroupBlocks + source) * 4;
-  bool missing;
-  int n = 0;
-  do {
-    const WordPair sums = load_words(sum_at);
-    missing = !sums.are_of(epoch);
-#pragma unroll
-    for (int i = 0; i < N; ++i) {
-      got[i] = {load_words(at + i * stride * kGroupBlocks * 4), sums};
-      missing |= !got[i].values.are_of(epoch);
-    }
-    ++n;
-  } while (__any_sync(kAllLanes, missing && patience.holds(n, phase)));
-}
 // Output lane % 8 of the 8.
 __device__ inline float combine_partials(const PartialWords& partial, int lane) {
   const float maximum = __uint_as_float(partial.sums.a.low);

@@ -8,6 +8,28 @@
 
 namespace bolide::decode {
 
+// poll_partials() for N parts at once: part, part + stride, ...
+template <class S, int N>
+__device__ inline void poll_partials(PartialWords (&got)[N], const uint64_t* words, int rank, int part, int stride, int lane,
+                                     uint32_t epoch, Patience& patience, uint32_t phase) {
+  static_assert(!S::kTwoHeads, "the parts have one maximum and sum");
+  const int source = lane % kGroupBlocks, half = lane / kGroupBlocks;
+  const uint64_t* at = words + ((rank * (S::kCombined / 8) + part) * kGroupBlocks + source) * 4 + 2 * half;
+  const uint64_t* sum_at = words + S::kPartialWords + (rank * kGroupBlocks + source) * 4;
+  bool missing;
+  int n = 0;
+  do {
+    const WordPair sums = load_words(sum_at);
+    missing = !sums.are_of(epoch);
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      got[i] = {load_words(at + i * stride * kGroupBlocks * 4), sums};
+      missing |= !got[i].values.are_of(epoch);
+    }
+    ++n;
+  } while (__any_sync(kAllLanes, missing && patience.holds(n, phase)));
+}
+
 template <class S, int kRows, Probe kProbe>
 __device__ void RowsWorker<S, kRows, kProbe>::make_heads(const Layer& l, int layer, uint32_t epoch) {
   constexpr int kHeads = (S::kQueryHeads + 2) / kTeam;  // of a warp: every kTeam th

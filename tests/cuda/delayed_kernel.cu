@@ -1,22 +1,9 @@
-#include "cuda/decode/launch_kernel.cuh"
-#include "delayed_kernel.h"
+#include "probed_shape.cuh"
 
 namespace bolide::cuda_test {
-namespace {
-
-std::vector<decode::CompiledShape> make_shapes() {
-  using S = decode::Shape<1, 2, 3, 2, 128>;
-  decode::CompiledShape shape = decode::sizes_of<S>();
-  shape.launch = decode::launch_kernel<S, 1, decode::Probe::delays>;
-  shape.launch_few = decode::launch_kernel<S, decode::kFewerRows, decode::Probe::delays>;
-  shape.launch_rows = decode::launch_kernel<S, decode::kMaxRows, decode::Probe::delays>;
-  return {shape};
-}
-
-}  // namespace
 
 const std::vector<decode::CompiledShape>& delayed_shapes() {
-  static const std::vector<decode::CompiledShape> shapes = make_shapes();
+  static const std::vector<decode::CompiledShape> shapes = probed_shapes<decode::Probe::delays>();
   return shapes;
 }
 

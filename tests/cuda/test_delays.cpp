@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "catch.h"
-#include "delayed_kernel.h"
 #include "gpu.h"
+#include "probed_kernels.h"
 #include "probed_steps.h"
 #include "step_model.h"
 

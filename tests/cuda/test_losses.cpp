@@ -7,7 +7,7 @@
 #include "catch.h"
 #include "core/error.h"
 #include "gpu.h"
-#include "losing_kernel.h"
+#include "probed_kernels.h"
 #include "probed_steps.h"
 #include "step_model.h"
 
