@@ -1,5 +1,5 @@
 // A block's computing threads for several rows, each of another sequence: worker.cuh's phases, with a vector for each row and attention by
-// a team of warps for each row (rows_attention.cuh); the head is in rows_head.cuh. A row's results do not depend on the rows beside it.
+// a team of warps for each row (rows_attention.cuh); the head is in rows_head.cuh. A row's bits do not depend on the rows beside it.
 #pragma once
 
 #include "cuda/decode/rows_products.cuh"

@@ -5,43 +5,14 @@
 
 #include "catch.h"
 #include "core/error.h"
+#include "decode_model.h"
 #include "gpu.h"
-#include "step_model.h"
 
 using namespace bolide;
 using namespace bolide::cuda_test;
 
 namespace {
 
-// Two layers of a shape that the kernel is compiled for, and a small vocabulary.
-StepModelOptions decode_model(const ModelDims& dims = {1024, 3072, 2, 16, 8, 128, 1096}) {
-  StepModelOptions options;
-  options.dims = dims;
-  options.rows = 64;
-  options.chunk = 64;
-  options.chunks = 20;
-  options.vectors = true;
-  return options;
-}
-
-// Only another GPU, or a build without code for this one, may run such a model's step in another way; tests then say so and end.
-bool runs_as_one_kernel(const char* name, Backend& backend, StepModel& model) {
-  model.fill(0, 1);  // step_form runs it
-  const std::string text = backend.step_form(model.single, 1).text;
-  if (text.rfind("one kernel", 0) == 0) return true;
-  CAPTURE(text);
-  REQUIRE(text.find("needs") != std::string::npos);
-  std::printf("skipped: %s (the step runs as %s)\n", name, text.c_str());
-  return false;
-}
-
-// The tokens before position `end` of a sequence into the cache, in pieces.
-void run_context(Backend& backend, StepModel& model, int32_t end, int32_t sequence = 0) {
-  for (int32_t first = 0; first < end; first += 64) {
-    model.fill(first, std::min(64, end - first), {}, sequence);
-    backend.Backend::run_step(model.step);
-  }
-}
 void run(Backend& backend, const Step& step, bool ops) {
   if (ops)
     backend.Backend::run_step(step);
@@ -86,25 +57,10 @@ void check_errors(const char* name, const StepModelOptions& options, const std::
 }
 
 // Sequences of several lengths whose last tokens go through the kernel together.
-using Positions = std::vector<int32_t>;
-const Positions kLast{0, 32, 31, 700, 64, 513, 1279, 200};  // their positions
-StepModelOptions several_model(const Positions& last = kLast) {
-  StepModelOptions options = decode_model();
-  options.sequences = static_cast<int32_t>(last.size());
-  options.chunks = *std::max_element(last.begin(), last.end()) / options.chunk + 1;
-  return options;
-}
-void run_contexts(Backend& backend, StepModel& model, const Positions& last = kLast) {
-  for (size_t s = 0; s < last.size(); ++s) run_context(backend, model, last[s], static_cast<int32_t>(s));
-}
-// Up to four rows have a kernel of their own.
-int32_t capacity_of(const std::vector<int32_t>& which) { return which.size() <= 4 ? 4 : 8; }
+const Positions kLast{0, 32, 31, 700, 64, 513, 1279, 200};
 std::vector<std::vector<float>> logits_of(Backend& backend, StepModel& model, const std::vector<int32_t>& which, bool ops,
                                           const Positions& last = kLast) {
-  std::vector<int32_t> positions;
-  for (const int32_t s : which) positions.push_back(last[static_cast<size_t>(s)]);
-  model.fill_each(which, positions, std::vector<SamplingSpec>(which.size()));
-  model.each.capacity.tokens = capacity_of(which);
+  last_step(model, which, last);
   run(backend, model.each, ops);
   std::vector<std::vector<float>> all;
   for (size_t i = 0; i < which.size(); ++i) all.push_back(model.logits(static_cast<int32_t>(i)));
@@ -150,7 +106,7 @@ TEST_CASE("decode kernel: what decode_form announces is what step_form finds") {
   const char* name = "decode kernel: what decode_form announces is what step_form finds";
   const auto backend = gpu(name);
   if (!backend) return;
-  const StepModelOptions options = several_model();
+  const StepModelOptions options = several_model(kLast);
   StepModel model(*backend, options);
   const std::optional<DecodeForm> form = backend->decode_form(
       {options.dims, DType::bf16, backend->activation_dtype(), options.chunk, options.chunks * options.sequences, 1280});
@@ -199,11 +155,11 @@ TEST_CASE("decode kernel: Mistral-Small-24B's shape") {
 }
 
 TEST_CASE("decode kernel: several sequences, each as exact as the ops one by one") {
-  check_several("decode kernel: several sequences, each as exact as the ops one by one", several_model(), kTogether);
+  check_several("decode kernel: several sequences, each as exact as the ops one by one", several_model(kLast), kTogether);
 }
 
 TEST_CASE("decode kernel: several sequences, sliding window, GELU, no vectors") {
-  StepModelOptions options = several_model();
+  StepModelOptions options = several_model(kLast);
   options.vectors = false;
   options.window = 100;
   options.activation = GatedActivation::gelu_tanh;
@@ -223,9 +179,9 @@ TEST_CASE("decode kernel: a sequence's bits depend neither on those beside it no
   const char* name = "decode kernel: a sequence's bits depend neither on those beside it nor on its place";
   const auto backend = gpu(name);
   if (!backend) return;
-  StepModel model(*backend, several_model());
+  StepModel model(*backend, several_model(kLast));
   if (!runs_as_one_kernel(name, *backend, model)) return;
-  run_contexts(*backend, model);
+  run_contexts(*backend, model, kLast);
   std::vector<std::vector<float>> few = logits_of(*backend, model, {0, 1, 2, 3}, false);
   REQUIRE(backend->step_form(model.each, 1).text.rfind("one kernel", 0) == 0);
   for (const auto& logits : logits_of(*backend, model, {4, 5, 6, 7}, false)) few.push_back(logits);
@@ -251,22 +207,19 @@ TEST_CASE("decode kernel: several sequences draw what sample draws") {
   const char* name = "decode kernel: several sequences draw what sample draws";
   const auto backend = gpu(name);
   if (!backend) return;
-  StepModel model(*backend, several_model());
+  StepModel model(*backend, several_model(kLast));
   if (!runs_as_one_kernel(name, *backend, model)) return;
-  run_contexts(*backend, model);
+  run_contexts(*backend, model, kLast);
   const std::vector<int32_t> which = GENERATE(std::vector<int32_t>{2, 6, 0, 3}, std::vector<int32_t>{7, 2, 1, 6, 0, 3, 4, 5});
-  std::vector<int32_t> positions;
-  for (const int32_t s : which) positions.push_back(kLast[static_cast<size_t>(s)]);
   for (uint64_t seed = 0; seed < 10; ++seed) {
     std::vector<SamplingSpec> specs(which.size());
     for (size_t i = 0; i < specs.size(); ++i) {
       specs[i].temperature = 0.4f * static_cast<float>(i % 4);
       specs[i].seed = 100 * seed + i;
-      specs[i].position = positions[i] + 1;
+      specs[i].position = kLast[static_cast<size_t>(which[i])] + 1;
       specs[i].allowed_vocab = i % 2 ? 0 : 700;
     }
-    model.fill_each(which, positions, specs);
-    model.each.capacity.tokens = capacity_of(which);
+    last_step(model, which, kLast, specs);
     model.each.plain_sampling = true;
     REQUIRE(backend->step_form(model.each, 1).text.rfind("one kernel", 0) == 0);
     run(*backend, model.each, false);
@@ -351,15 +304,12 @@ TEST_CASE("decode kernel: several sequences, activations out of bounds are an er
   const char* name = "decode kernel: several sequences, activations out of bounds are an error";
   const auto backend = gpu(name);
   if (!backend) return;
-  StepModel model(*backend, several_model());
+  StepModel model(*backend, several_model(kLast));
   if (!runs_as_one_kernel(name, *backend, model)) return;
-  run_contexts(*backend, model);
+  run_contexts(*backend, model, kLast);
   for (const std::vector<int32_t>& which : {std::vector<int32_t>{0, 1, 2}, std::vector<int32_t>{0, 1, 2, 3, 4}}) {
     for (const float scale : {1e30f, std::numeric_limits<float>::quiet_NaN(), 1.0f}) {
-      std::vector<int32_t> positions;
-      for (const int32_t s : which) positions.push_back(kLast[static_cast<size_t>(s)]);
-      model.fill_each(which, positions, std::vector<SamplingSpec>(which.size()));
-      model.each.capacity.tokens = capacity_of(which);
+      last_step(model, which, kLast);
       model.each.plain_sampling = true;
       std::get<EmbedArgs>(model.each.ops.front()).scale = scale;
       REQUIRE(backend->step_form(model.each, 1).text.rfind("one kernel", 0) == 0);

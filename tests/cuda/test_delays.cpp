@@ -7,51 +7,23 @@
 #include <vector>
 
 #include "catch.h"
+#include "decode_model.h"
 #include "gpu.h"
 #include "probed_kernels.h"
 #include "probed_steps.h"
-#include "step_model.h"
 
 using namespace bolide;
 using namespace bolide::cuda_test;
 
 namespace {
 
-const std::vector<int32_t> kLast{1279, 31, 700, 513, 0, 999, 64, 33};  // the sequences' last positions, whose steps are run
+const Positions kLast{1279, 31, 700, 513, 0, 999, 64, 33};  // the sequences' last positions, whose steps are run
 
 StepModelOptions three_layers() {
-  StepModelOptions options;
-  options.dims = {1024, 3072, 3, 16, 8, 128, 1096};
-  options.rows = 64;
-  options.chunk = 64;
-  options.chunks = 20;
-  options.sequences = static_cast<int32_t>(kLast.size());
-  options.vectors = true;
+  StepModelOptions options = several_model(kLast);
+  options.dims.layers = 3;
   options.window = 300;
   return options;
-}
-// What lies before them into the cache. Whether their steps run as one kernel, or a line that says how they do.
-bool run_contexts(const char* name, Backend& backend, StepModel& model) {
-  for (int32_t s = 0; s < static_cast<int32_t>(kLast.size()); ++s) {
-    const int32_t end = kLast[static_cast<size_t>(s)];
-    for (int32_t first = 0; first < end; first += 64) {
-      model.fill(first, std::min(64, end - first), {}, s);
-      backend.Backend::run_step(model.step);
-    }
-  }
-  model.fill(0, 1);
-  const std::string form = backend.step_form(model.single, 1).text;
-  if (form.rfind("one kernel", 0) == 0) return true;
-  std::printf("skipped: %s (the step runs as %s)\n", name, form.c_str());
-  return false;
-}
-// The step for the last positions of these sequences.
-const Step& step_of(StepModel& model, const std::vector<int32_t>& which) {
-  std::vector<int32_t> positions;
-  for (const int32_t s : which) positions.push_back(kLast[static_cast<size_t>(s)]);
-  model.fill_each(which, positions, std::vector<SamplingSpec>(which.size()));
-  model.each.capacity.tokens = which.size() <= 4 ? 4 : 8;  // each with a kernel of its own
-  return which.size() == 1 ? model.single : model.each;
 }
 
 }  // namespace
@@ -62,12 +34,13 @@ TEST_CASE("decode kernel: random delays change no bit") {
   if (!backend) return;
   const StepModelOptions options = three_layers();
   StepModel model(*backend, options);
-  if (!run_contexts(name, *backend, model)) return;
+  if (!runs_as_one_kernel(name, *backend, model)) return;
+  run_contexts(*backend, model, kLast);
   ProbedSteps delayed(model.step.capacity, options.dims, delayed_shapes()),
       prompt(model.step.capacity, options.dims, decode::compiled_shapes());
   for (const std::vector<int32_t>& which :
        std::vector<std::vector<int32_t>>{{0}, {0, 1, 2, 3}, {7, 6, 5, 4, 3, 2, 1, 0}, {3, 1}, {2}, {1, 0, 2, 5, 4}, {1, 0, 2}}) {
-    const Step& step = step_of(model, which);
+    const Step& step = last_step(model, which, kLast);
     backend->run_step(step);
     backend->sync();
     const StepResults expected(model, which.size());
@@ -111,10 +84,11 @@ TEST_CASE("decode kernel: random delays for a long time", "[.delays]") {
   const double seconds = set ? std::stod(set) : 20.0;
   const StepModelOptions options = three_layers();
   StepModel model(*backend, options);
-  if (!run_contexts(name, *backend, model)) return;
+  if (!runs_as_one_kernel(name, *backend, model)) return;
+  run_contexts(*backend, model, kLast);
   ProbedSteps delayed(model.step.capacity, options.dims, delayed_shapes());
   for (const std::vector<int32_t>& which : std::vector<std::vector<int32_t>>{{0, 1, 2, 3}, {3, 1}, {2}}) {
-    const Step& step = step_of(model, which);
+    const Step& step = last_step(model, which, kLast);
     backend->run_step(step);
     backend->sync();
     const StepResults expected(model, which.size());

@@ -6,10 +6,10 @@
 
 #include "catch.h"
 #include "core/error.h"
+#include "decode_model.h"
 #include "gpu.h"
 #include "probed_kernels.h"
 #include "probed_steps.h"
-#include "step_model.h"
 
 using namespace bolide;
 using namespace bolide::cuda_test;
@@ -62,18 +62,7 @@ void check_loss(ProbedSteps& steps, const Loss& loss, const char* what, Run&& ru
   CHECK(text.find("BOLIDE_DECODE_KERNEL=0") != std::string::npos);
 }
 
-// Sequences of these many positions, whose last tokens are to be run, in pieces before.
-StepModelOptions three_layers() {
-  StepModelOptions options;
-  options.dims = {1024, 3072, kLayers, 16, 8, 128, 1096};
-  options.rows = 64;
-  options.chunk = 64;
-  options.chunks = 12;
-  options.sequences = 5;
-  options.vectors = true;
-  return options;
-}
-const std::vector<int32_t> kLast{700, 31, 130, 0, 64};
+const Positions kLast{700, 31, 130, 0, 64};  // the sequences' last positions, whose steps are run
 
 }  // namespace
 
@@ -81,29 +70,15 @@ TEST_CASE("decode kernel: lost words end in an error, and the next step is sound
   const char* name = "decode kernel: lost words end in an error, and the next step is sound";
   const auto backend = gpu(name);
   if (!backend) return;
-  const StepModelOptions options = three_layers();
+  StepModelOptions options = several_model(kLast);
+  options.dims.layers = kLayers;
   StepModel model(*backend, options);
-  for (int32_t s = 0; s < options.sequences; ++s) {
-    const int32_t end = kLast[static_cast<size_t>(s)];
-    for (int32_t first = 0; first < end; first += 64) {
-      model.fill(first, std::min(64, end - first), {}, s);
-      backend->Backend::run_step(model.step);
-    }
-  }
-  model.fill(0, 1);
-  const std::string form = backend->step_form(model.single, 1).text;
-  if (form.rfind("one kernel", 0) != 0) {
-    std::printf("skipped: %s (the step runs as %s)\n", name, form.c_str());
-    return;
-  }
+  if (!runs_as_one_kernel(name, *backend, model)) return;
+  run_contexts(*backend, model, kLast);
   ProbedSteps losing(model.step.capacity, options.dims, losing_shapes());
   for (const std::vector<int32_t>& which : std::vector<std::vector<int32_t>>{{0}, {0, 1, 2}, {4, 3, 2, 1, 0}}) {
-    std::vector<int32_t> positions;
-    for (const int32_t s : which) positions.push_back(kLast[static_cast<size_t>(s)]);
-    model.fill_each(which, positions, std::vector<SamplingSpec>(which.size()));
-    model.each.capacity.tokens = which.size() <= 4 ? 4 : 8;  // each with a kernel of its own
     const bool one = which.size() == 1;
-    const Step& step = one ? model.single : model.each;
+    const Step& step = last_step(model, which, kLast);
     backend->run_step(step);
     backend->sync();
     const StepResults expected(model, which.size());
