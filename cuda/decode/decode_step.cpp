@@ -84,7 +84,8 @@ const CompiledShape* find_shape(const std::vector<CompiledShape>& shapes, const 
 }
 
 auto launch_for(const CompiledShape& shape, int32_t rows) {
-  return rows == 1 ? shape.launch : rows <= decode::kFewerRows ? shape.launch_few : shape.launch_rows;
+  const int of = decode::rows_of_kernel(rows);
+  return of == 1 ? shape.launch : of == decode::kFewerRows ? shape.launch_few : shape.launch_rows;
 }
 
 const NormQkvArgs& first_qkv(const Step& step) { return std::get<NormQkvArgs>(step.ops[1]); }
@@ -149,7 +150,7 @@ std::string why_not_model(const std::vector<CompiledShape>& shapes, const CudaCo
   if (dims.vocab % 8 != 0) return fmt::format("takes a vocabulary of a multiple of 8, not {}", dims.vocab);
   if (model.kv != DType::bf16) return "takes a bfloat16 KV cache";
   if (model.chunk_tokens % shape->positions != 0) return fmt::format("takes KV chunks of a multiple of {} tokens", shape->positions);
-  const int kernel_rows = rows == 1 ? 1 : rows <= decode::kFewerRows ? decode::kFewerRows : decode::kMaxRows;
+  const int kernel_rows = decode::rows_of_kernel(rows);
   const int64_t blocks = decode::max_own_blocks(kernel_rows) / kernel_rows - 1;
   const int64_t most = blocks * decode::kGroupBlocks * shape->positions;
   if (model.longest > most)

@@ -18,6 +18,8 @@ constexpr int kMaxLayers = 64;
 // Sequences of a step, one row each, that a kernel for several takes: the columns of the tensor cores' fragments, a warp's attention for
 // each. With up to kFewerRows two warps share a row's attention, in a kernel of its own.
 constexpr int kMaxRows = 8, kFewerRows = 4;
+// How many rows the kernel takes that runs a step of so many.
+constexpr int rows_of_kernel(int rows) { return rows == 1 ? 1 : rows <= kFewerRows ? kFewerRows : kMaxRows; }
 // Blocks of positions that a thread block can own, see stream.cuh: of one sequence, or of all together.
 constexpr int max_own_blocks(int rows) { return rows == 1 ? 512 : rows == kMaxRows ? 1024 : 2048; }
 

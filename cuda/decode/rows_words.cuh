@@ -37,6 +37,14 @@ struct RowWords {
   static constexpr int kOwn = kBest + 2 * kBlocks, kWords = kRows + kMaxRows * kOwn;
 };
 
+// A word as it stands.
+__device__ inline void store_bits(uint64_t* to, uint64_t v) {
+  asm volatile("st.relaxed.gpu.global.b64 [%0], %1;" ::"l"(to), "l"(v) : "memory");
+}
+__device__ inline void store_bits(uint32_t* to, uint32_t v) {
+  asm volatile("st.relaxed.gpu.global.b32 [%0], %1;" ::"l"(to), "r"(v) : "memory");
+}
+
 constexpr uint32_t kAgeBit = 1u << 13;
 __device__ inline uint32_t age_bit(uint32_t epoch) { return (epoch & 1) << 13; }
 
@@ -46,16 +54,14 @@ __device__ inline void store_four(uint64_t* to, uint32_t first, uint32_t second,
   if (magnitude < 0x2000) first = (first & 0xffff8000) | 0x2000;  // 2^-63
   if (magnitude >= 0x6000) first = 0x7fc03f80;                    // NaN and 1
   first = (first & ~kAgeBit) | age_bit(epoch);
-  const uint64_t v = static_cast<uint64_t>(second) << 32 | first;
-  asm volatile("st.relaxed.gpu.global.b64 [%0], %1;" ::"l"(to), "l"(v) : "memory");
+  store_bits(to, static_cast<uint64_t>(second) << 32 | first);
 }
 // A word's two first elements as they were.
 __device__ inline uint32_t without_age(uint32_t first) { return (first & ~kAgeBit) | (~first >> 1 & kAgeBit); }
 
 // The sum of an eight's squares of the residual stream, with its age in the lowest bit of the mantissa.
 __device__ inline void store_squares(uint32_t* to, float squares, uint32_t epoch) {
-  const uint32_t v = (__float_as_uint(squares) & ~1u) | (epoch & 1);
-  asm volatile("st.relaxed.gpu.global.b32 [%0], %1;" ::"l"(to), "r"(v) : "memory");
+  store_bits(to, (__float_as_uint(squares) & ~1u) | (epoch & 1));
 }
 
 // Two neighbouring words, each read as a whole.
@@ -78,15 +84,13 @@ __device__ inline void load_squares(const uint64_t* from, uint32_t (&to)[4]) {
 template <class S>
 __device__ inline void age_words(uint64_t* words, int rows, uint32_t epoch, int thread, int threads) {
   using W = RowWords<S>;
-  const auto store = [&](int i, uint64_t v) { asm volatile("st.relaxed.gpu.global.b64 [%0], %1;" ::"l"(words + i), "l"(v) : "memory"); };
   const int first = blockIdx.x * threads + thread, step = gridDim.x * threads;
   for (int i = first; i < W::kVectorsEnd; i += step)
-    if (row_of_word(i) >= rows) store(i, age_bit(epoch));
+    if (row_of_word(i) >= rows) store_bits(words + i, uint64_t{age_bit(epoch)});
   for (int i = 2 * (W::kSquaresIn + first); i < 2 * W::kRows; i += 2 * step) {
 #pragma unroll
     for (int j = 0; j < 2; ++j)
-      if ((i + j) % kMaxRows >= rows)
-        asm volatile("st.relaxed.gpu.global.b32 [%0], %1;" ::"l"(reinterpret_cast<uint32_t*>(words) + i + j), "r"(epoch & 1) : "memory");
+      if ((i + j) % kMaxRows >= rows) store_bits(reinterpret_cast<uint32_t*>(words) + i + j, epoch & 1);
   }
   for (int i = W::kRows + rows * W::kOwn + first; i < W::kWords; i += step) store_word(words + i, 0, 0, epoch);
 }

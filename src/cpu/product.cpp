@@ -30,8 +30,8 @@ constexpr int64_t kNoteBytes = 64;  // a cache line of its own for every worker
 // few outstanding misses of the first cache alone: half of memory's rate (measured on both, docs/performance.md).
 bool streams_past_l2() {
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  return __builtin_cpu_is("amd");
+  static const bool amd = (__builtin_cpu_init(), __builtin_cpu_is("amd") != 0);
+  return amd;
 #else
   return false;
 #endif
@@ -189,8 +189,7 @@ class Product {
           static_cast<int32_t>(token), static_cast<int32_t>(end - token), row, static_cast<int32_t>(rows), {c[0], c[1]}, kTileRows};
       for (int part = 0; part < parts_; ++part) {
         Stream stream{i > 0 ? 0 : kPrefetchBytes, false, nullptr};
-        static const bool past_l2 = streams_past_l2();
-        if (streams_) stream = {kPrefetchBytes, past_l2, after(unit, part, worker)};
+        if (streams_) stream = {kPrefetchBytes, streams_past_l2(), after(unit, part, worker)};
         multiply(a.data + token * a.stride * static_cast<int64_t>(element_), a.stride, part * part_rows + row, piece, c[part], stream);
       }
       sink_(piece);

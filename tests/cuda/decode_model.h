@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "catch.h"
+#include "cuda/decode/parameters.h"
 #include "step_model.h"
 
 namespace bolide::cuda_test {
@@ -58,7 +59,7 @@ inline Step& last_step(StepModel& model, const std::vector<int32_t>& which, cons
   for (const int32_t s : which) positions.push_back(last[static_cast<size_t>(s)]);
   sampling.resize(which.size());
   model.fill_each(which, positions, sampling);
-  model.each.capacity.tokens = which.size() <= 4 ? 4 : 8;  // each with a kernel of its own
+  model.each.capacity.tokens = which.size() <= decode::kFewerRows ? decode::kFewerRows : decode::kMaxRows;
   return which.size() == 1 ? model.single : model.each;
 }
 
