@@ -13,6 +13,7 @@
 #include <algorithm>
 
 #include "cuda/attention.h"
+#include "cuda/halves.h"
 
 namespace bolide {
 namespace {
@@ -58,9 +59,10 @@ AttentionScratch attention_scratch(int multiprocessors, int32_t rows, int32_t he
   const size_t blocks = units + 2 * static_cast<size_t>(multiprocessors);
   const size_t row_blocks = static_cast<size_t>(rows) * kv_heads + 2 * static_cast<size_t>(multiprocessors);
   const size_t records = std::max(blocks * plan.block_heads, row_blocks * (heads / kv_heads));
-  const size_t arrivals = std::max(units, static_cast<size_t>(multiprocessors)) + kAttentionCounters;
-  return {std::max(records * (head_dim + 2) * sizeof(float), attention_many_scratch(multiprocessors, heads, kv_heads, head_dim)),
-          arrivals * sizeof(int32_t)};
+  const size_t arrivals = std::max(units, shared_by_halves(static_cast<size_t>(multiprocessors))) + kAttentionCounters;
+  // attention_many's twice: the halves of a step share it out.
+  const size_t parts = attention_many_scratch(multiprocessors, heads, kv_heads, head_dim);
+  return {std::max(records * (head_dim + 2) * sizeof(float), shared_by_halves(parts)), arrivals * sizeof(int32_t)};
 }
 
 namespace {
@@ -109,6 +111,10 @@ void attend_tiles(CudaContext& context, const AttentionParameters& p, const Cuda
 
 bool attention_takes_product(const CudaContext& context, const AttentionArgs& args) {
   return context.capacity.tokens <= kFewRows && attention_rows_fits(parameters(args));
+}
+
+bool attention_is_of_many(const CudaContext& context, const AttentionArgs& args) {
+  return context.one_row_each && context.capacity.tokens > kFewRows && attention_many_fits(context, parameters(args));
 }
 
 void cuda_attention(CudaContext& context, const AttentionArgs& args, const QkvProduct& fresh) {

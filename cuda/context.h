@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "backend/ops.h"
+#include "cuda/environment.h"
 
 namespace bolide {
 
@@ -90,18 +91,31 @@ struct CudaScratch {
   size_t wide_bytes = 0;
   float* sampling = nullptr;  // [R, V] logits after penalties, bias and masks
   size_t sampling_bytes = 0;
+  void* halves = nullptr;  // inputs of a step's halves, see halves.cu
+  size_t halves_bytes = 0;
+};
+
+// What of a step is being enqueued. Kernels of a half leave room on the multiprocessors for those of the other one (halves.h).
+enum class StepPart { whole, first_half, second_half };
+struct CudaHalves {
+  Halving wanted = Halving::none;
+  cudaStream_t stream = nullptr;               // of the second half
+  cudaEvent_t fork = nullptr, join = nullptr;  // where it begins and ends
 };
 
 struct CudaContext {
   int device = 0;
   int multiprocessors = 0;
+  size_t l2_bytes = 0;
   int compute_capability = 0;     // 90 for 9.0
   bool dependent_launch = false;  // compute capability 9.0 and later, and code for it: programmatic dependent launch, clusters, bulk copies
   int copy_pace = 0;  // clocks between KBs of weights that each multiprocessor asks for ahead of time, see kernels/row_product.cu
   cudaStream_t stream = nullptr;
+  CudaHalves halves;
   DType activations = DType::bf16;  // of q, attention output and MLP buffers; f32 keeps all arithmetic in float32
   StepCapacity capacity;            // of the step under way
   bool one_row_each = false;        // Step::one_row_each of the step under way
+  StepPart part = StepPart::whole;  // of it
   CudaScratch scratch;
   DeviceFault* fault = nullptr;  // host-mapped
   CublasLt* cublas = nullptr;
@@ -115,6 +129,8 @@ void cuda_norm_qkv(CudaContext& context, const NormQkvArgs& args, const PendingS
 // The product alone, for a cuda_attention() of the same layer that takes it instead of norm_qkv's epilogue.
 QkvProduct cuda_qkv_product(CudaContext& context, const NormQkvArgs& args);
 bool attention_takes_product(const CudaContext& context, const AttentionArgs& args);
+// Whether cuda_attention() of a step of one row each is kernels/attention_many.cu alone.
+bool attention_is_of_many(const CudaContext& context, const AttentionArgs& args);
 void cuda_attention(CudaContext& context, const AttentionArgs& args, const QkvProduct& fresh = {});
 void cuda_project_add(CudaContext& context, const ProjectAddArgs& args);
 // The products alone, for the op behind, whose norm adds them to x. Only where project_makes_parts() says so.

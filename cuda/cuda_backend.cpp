@@ -19,6 +19,7 @@
 #include "cuda/environment.h"
 #include "cuda/fault.h"
 #include "cuda/graph.h"
+#include "cuda/halves.h"
 #include "cuda/kv_cache.h"
 #include "cuda/matrix.h"
 #include "cuda/memory.h"
@@ -131,7 +132,7 @@ class CudaBackend final : public Backend {
   cudaEvent_t ahead_ = nullptr;  // the last upload_ahead
   bool ahead_pending_ = false;   // and whether a step has waited for it
   Uploader uploader_;
-  std::unique_ptr<CudaBuffer> operand_, row_scale_, product_, widened_, wide_, attention_, arrivals_, sampling_;
+  std::unique_ptr<CudaBuffer> operand_, row_scale_, product_, widened_, wide_, attention_, arrivals_, sampling_, halves_;
   size_t row_scale_bytes_ = 0;
   DecodeSteps decode_;
   bool kernel_wanted_ = decode_kernel_wanted();
@@ -163,6 +164,7 @@ CudaBackend::CudaBackend(int device, DType activations) : uploader_(device), dec
   name_ = properties.name;
   memory_total_ = properties.totalGlobalMem;
   context_.multiprocessors = properties.multiProcessorCount;
+  context_.l2_bytes = static_cast<size_t>(properties.l2CacheSize);
   context_.compute_capability = 10 * properties.major + properties.minor;
   context_.dependent_launch = properties.major >= 9 && row_product_compiled(site);
   context_.copy_pace = copy_pace(device, properties.multiProcessorCount, site);
@@ -174,6 +176,12 @@ CudaBackend::CudaBackend(int device, DType activations) : uploader_(device), dec
   check_cuda(cudaStreamCreateWithFlags(&uploads_, cudaStreamNonBlocking), "stream", site);
   check_cuda(cudaStreamCreateWithFlags(&downloads_, cudaStreamNonBlocking), "stream", site);
   check_cuda(cudaEventCreateWithFlags(&ahead_, cudaEventDisableTiming), "event", site);
+  context_.halves.wanted = context_.dependent_launch ? halving_wanted() : Halving::none;
+  if (context_.halves.wanted != Halving::none) {
+    check_cuda(cudaStreamCreateWithFlags(&context_.halves.stream, cudaStreamNonBlocking), "stream", site);
+    check_cuda(cudaEventCreateWithFlags(&context_.halves.fork, cudaEventDisableTiming), "event", site);
+    check_cuda(cudaEventCreateWithFlags(&context_.halves.join, cudaEventDisableTiming), "event", site);
+  }
   ahead_staging_ = std::make_unique<Staging>(uploads_, kAheadPieceBytes);
   void* fault = nullptr;
   check_cuda(cudaHostAlloc(&fault, sizeof(DeviceFault), cudaHostAllocMapped), "pinned host memory", site);
@@ -196,6 +204,11 @@ CudaBackend::~CudaBackend() {
   staging_.reset();
   ahead_staging_.reset();
   cudaEventDestroy(ahead_);
+  if (context_.halves.stream) {
+    cudaStreamDestroy(context_.halves.stream);
+    cudaEventDestroy(context_.halves.fork);
+    cudaEventDestroy(context_.halves.join);
+  }
   cudaStreamDestroy(uploads_);
   cudaStreamDestroy(downloads_);
   cublas_.reset();
@@ -316,6 +329,7 @@ void CudaBackend::reserve(const StepCapacity& capacity, const ModelDims& dims) {
   grow(s.arrivals, s.arrivals_bytes, arrivals_, sizes.attention.arrival_bytes);
   check_cuda(cudaMemsetAsync(s.arrivals, 0, s.arrivals_bytes, context_.stream), "memset", {"reserve"});
   grow(s.sampling, s.sampling_bytes, sampling_, sizes.sampling);
+  grow(s.halves, s.halves_bytes, halves_, sizes.halves);
   check_cuda(cudaStreamSynchronize(context_.stream), "cudaStreamSynchronize", {"reserve"});
 }
 
@@ -333,7 +347,11 @@ StepForm CudaBackend::step_form(const Step& step, int32_t repetitions) {
   use();
   const CapacityOfStep scope(context_, step);
   const std::string obstacle = context_.decode ? decode_.why_not(context_, step) : "is switched off";
-  if (!obstacle.empty()) return {fmt::format("a graph of kernels, one after another (the decode kernel {})", obstacle), {}};
+  if (!obstacle.empty()) {
+    const char* form = runs_in_halves(context_, step) ? "a graph of two halves side by side, each of kernels one after another"
+                                                      : "a graph of kernels, one after another";
+    return {fmt::format("{} (the decode kernel {})", form, obstacle), {}};
+  }
   return {step.plain_sampling ? "one kernel" : "one kernel, and one more for sampling", decode_.phases(context_, step, repetitions)};
 }
 
@@ -364,7 +382,8 @@ void CudaBackend::run_step(const Step& step) {
   if (std::exchange(ahead_pending_, false)) check_cuda(cudaStreamWaitEvent(context_.stream, ahead_), "wait for an upload", {"step"});
   if (!step.copies.empty()) copy_chunks(*step.kv, step.copies);
   const bool one_kernel = context_.decode && decode_.why_not(context_, step).empty();
-  graphs_.run(step, one_kernel, context_.stream, [&] { enqueue_step(context_, step); });
+  const int form = one_kernel ? 1 : runs_in_halves(context_, step) ? 2 : 0;
+  graphs_.run(step, form, context_.stream, [&] { enqueue_step(context_, step); });
 }
 
 void CudaBackend::run_or_post(const Step& step) {

@@ -36,4 +36,16 @@ int32_t decode_steps_of_launch() {
   return steps;
 }
 
+Halving halving_wanted() {
+  const char* set = std::getenv("BOLIDE_HALVES");
+  if (!set) return Halving::those_that_gain;
+  const std::string_view text = set;
+  if (text != "0" && text != "1")
+    throw UsageError(
+        fmt::format("BOLIDE_HALVES is '{}'. Set it to 0 (decode steps of many sequences run whole) or 1 (as two halves side by "
+                    "side wherever they can), or unset it (where that is faster)",
+                    text));
+  return text == "1" ? Halving::all_that_can : Halving::none;
+}
+
 }  // namespace bolide

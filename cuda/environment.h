@@ -9,6 +9,10 @@ namespace bolide {
 bool decode_kernel_wanted();
 // BOLIDE_DECODE_STEPS: how many decode steps one launch may run; 1: every step is launched.
 int32_t decode_steps_of_launch();
-// Both throw UsageError, with the variable, its value and what it may be.
+// BOLIDE_HALVES: which decode steps of many sequences run as two halves side by side (cuda/halves.h). Unset: those that gain by it; 1: all
+// that can; 0: none.
+enum class Halving { none, those_that_gain, all_that_can };
+Halving halving_wanted();
+// All throw UsageError, with the variable, its value and what it may be.
 
 }  // namespace bolide

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "cuda/halves.h"
+
 namespace bolide {
 namespace {
 
@@ -10,7 +12,7 @@ constexpr size_t kWidenedBytes = size_t{64} << 20;
 }  // namespace
 
 size_t ScratchSizes::total() const {
-  return operand + row_scale + product + widened + wide + sampling + attention.partial_bytes + attention.arrival_bytes;
+  return operand + row_scale + product + widened + wide + sampling + halves + attention.partial_bytes + attention.arrival_bytes;
 }
 
 ScratchSizes scratch_sizes(const StepCapacity& c, const ModelDims& dims, const CudaContext& context) {
@@ -25,6 +27,7 @@ ScratchSizes scratch_sizes(const StepCapacity& c, const ModelDims& dims, const C
   sizes.product = size(c.tokens * widest_out) * sizeof(float);
   sizes.widened = std::max(kWidenedBytes, size(widest_in) * sizeof(float));
   sizes.sampling = size(int64_t{c.logit_rows} * dims.vocab) * sizeof(float);
+  sizes.halves = halves_scratch(c);
   sizes.wide = attention_wide_scratch(context, c, dims.kv, dims.kv_heads, dims.head_dim);
   sizes.attention = attention_scratch(context.multiprocessors, std::max(std::min(c.tokens, kFewRows), c.sequences), dims.heads,
                                       dims.kv_heads, dims.head_dim);

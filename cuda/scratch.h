@@ -8,7 +8,7 @@ namespace bolide {
 
 // Bytes, as CudaScratch names them.
 struct ScratchSizes {
-  size_t operand, row_scale, product, widened, wide, sampling;
+  size_t operand, row_scale, product, widened, wide, sampling, halves;
   AttentionScratch attention;
   size_t total() const;
 };

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "cuda/decode/decode_step.h"
+#include "cuda/halves.h"
 #include "cuda/product.h"
 
 namespace bolide {
@@ -37,21 +38,25 @@ bool settles(const CudaContext& context, const Op& op, const float* x) {
 
 void enqueue_step(CudaContext& context, const Step& step) {
   if (context.decode && context.decode->enqueue(context, step)) return;
+  runs_in_halves(context, step) ? enqueue_halves(context, step) : enqueue_ops(context, step.ops);
+}
+
+void enqueue_ops(CudaContext& context, const std::vector<Op>& ops) {
   PendingSum pending;  // of the op in front
-  for (size_t i = 0; i < step.ops.size(); ++i) {
+  for (size_t i = 0; i < ops.size(); ++i) {
     const PendingSum owed = std::exchange(pending, {});
-    const auto* project = std::get_if<ProjectAddArgs>(&step.ops[i]);
-    if (project && i + 1 < step.ops.size() && project_makes_parts(context, *project) && settles(context, step.ops[i + 1], project->x)) {
+    const auto* project = std::get_if<ProjectAddArgs>(&ops[i]);
+    if (project && i + 1 < ops.size() && project_makes_parts(context, *project) && settles(context, ops[i + 1], project->x)) {
       pending = cuda_project_parts(context, *project);
       continue;
     }
-    const auto* qkv = std::get_if<NormQkvArgs>(&step.ops[i]);
-    const auto* attention = i + 1 < step.ops.size() ? std::get_if<AttentionArgs>(&step.ops[i + 1]) : nullptr;
+    const auto* qkv = std::get_if<NormQkvArgs>(&ops[i]);
+    const auto* attention = i + 1 < ops.size() ? std::get_if<AttentionArgs>(&ops[i + 1]) : nullptr;
     if (qkv && attention && attention->layer == qkv->layer && attention->kv == qkv->kv && attention_takes_product(context, *attention)) {
       cuda_attention(context, *attention, cuda_qkv_product(context, *qkv));
       ++i;
     } else {
-      run(context, step.ops[i], owed);
+      run(context, ops[i], owed);
     }
   }
 }

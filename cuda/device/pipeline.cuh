@@ -91,16 +91,34 @@ __device__ inline void arrive_at(int number, int threads) { asm volatile("bar.ar
 __device__ inline void fence_async_proxy() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 __device__ inline void prefetch_map(const CUtensorMap* map) { asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory"); }
+// What becomes of lines in L2 that a copy reads: `again`, they are the last to leave; `no_more`, the first.
+enum class L2Use : int32_t { normal, again, no_more };
+__device__ inline uint64_t l2_policy(L2Use use) {
+  uint64_t policy;
+  if (use == L2Use::again)
+    asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
+  else if (use == L2Use::no_more)
+    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  else
+    asm("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
 // `bytes` consecutive bytes, a multiple of 16 at multiples of 16, to shared memory, to be read once: they are the first to leave L2 again.
 __device__ inline void copy_bytes(void* to, const void* from, uint32_t bytes, uint64_t& barrier) {
-  uint64_t policy;
-  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  const uint64_t policy = l2_policy(L2Use::no_more);
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
                    shared_address(to)),
                "l"(from), "r"(bytes), "r"(shared_address(&barrier)), "l"(policy)
                : "memory");
 }
 // One box of the map, whose element (x, y) or (x, y, z) is its first, to shared memory; its bytes count at `barrier`.
+__device__ inline void copy_box(uint32_t to, const CUtensorMap* map, int x, int y, uint64_t& barrier, uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(
+          to),
+      "l"(map), "r"(x), "r"(y), "r"(shared_address(&barrier)), "l"(policy)
+      : "memory");
+}
 __device__ inline void copy_box(uint32_t to, const CUtensorMap* map, int x, int y, uint64_t& barrier) {
   asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(to),
                "l"(map), "r"(x), "r"(y), "r"(shared_address(&barrier))

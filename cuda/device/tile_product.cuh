@@ -31,6 +31,7 @@ struct TileOperands {
   int32_t pieces;   // of K
   const int32_t* count;
   DeviceFault* fault;
+  L2Use weight_use;
 };
 
 template <int kWarpgroups, int kMatricesOfW, int kProducts, int kPiecePanels, int kRing>
@@ -89,7 +90,7 @@ struct TileBlock {
 
   // ---- The producer: one thread.
 
-  __device__ void copy_weights(int i) const {
+  __device__ void copy_weights(int i, uint64_t policy) const {
     uint64_t& full = pipe.full[stage_of(i)];
     arrive_expecting(full, S::kPieceBytes);
 #pragma unroll
@@ -97,7 +98,7 @@ struct TileBlock {
 #pragma unroll
       for (int m = 0; m < S::kMatrices; ++m)
         copy_box(weight_panel(i, panel) + m * S::kWidth * kPanelRowBytes, &a.weight, ((begin + i) * S::kPanels + panel) * kPanelWidth,
-                 m * a.outputs + first_output, full);
+                 m * a.outputs + first_output, full, policy);
     }
   }
   __device__ void copy_rows(int i) const {
@@ -107,12 +108,13 @@ struct TileBlock {
   }
   __device__ void produce() const {
     const int pieces = end - begin, early = min(S::kStages, pieces);
-    for (int i = 0; i < early; ++i) copy_weights(i);
+    const uint64_t policy = l2_policy(a.weight_use);
+    for (int i = 0; i < early; ++i) copy_weights(i, policy);
     wait_for_previous();
     for (int i = 0; i < early; ++i) copy_rows(i);
     for (int i = early; i < pieces; ++i) {
       wait(pipe.empty[stage_of(i)], parity_of(i) ^ 1, a.fault);
-      copy_weights(i);
+      copy_weights(i, policy);
       copy_rows(i);
     }
   }
@@ -191,6 +193,10 @@ void run_tile_product(CudaContext& context, const Operand& x, const MatrixView& 
   a.pieces = static_cast<int32_t>((weight.columns + kPiece - 1) / kPiece);
   a.count = rows.count;
   a.fault = context.fault;
+  // A step's second half reads the same weights some hundred microseconds behind the first, with all of its K and V in between.
+  a.weight_use = context.part == StepPart::first_half    ? L2Use::again
+                 : context.part == StepPart::second_half ? L2Use::no_more
+                                                         : L2Use::normal;
   const dim3 grid(static_cast<unsigned>((rows.capacity + S::kRows - 1) / S::kRows),
                   static_cast<unsigned>((a.outputs + S::kWidth - 1) / S::kWidth), static_cast<unsigned>(splits));
   launch_with({context.dependent_launch}, site, tile_product_kernel<S, Ending>, grid, dim3(S::kThreads), S::kSharedBytes, context.stream, a,

@@ -7,6 +7,7 @@
 // The last warp, the merger, adds tiles up to parts and parts to the unit's result, always in their order, and stores it. The parts of a
 // unit that is cut between blocks go to scratch; the block that is the last to count its parts in `arrivals` adds them in their order and
 // sets the counter back to zero. So a row's bits depend on its own sequence alone.
+// Where a half of a step is enqueued (halves.h), blocks are smaller, ask for K and V at a pace and let the next kernel start late.
 // K and V of earlier steps and the step's inputs are read before the kernels in front have ended (device/dependent.cuh); the tile that
 // holds the row's own position, and q, are not.
 //
@@ -34,6 +35,11 @@ using bf16 = __nv_bfloat16;
 
 constexpr int kMaxStages = 6, kMaxWarps = kMaxStages + 2;  // two warps a quarter of the multiprocessor: 255 registers a thread
 constexpr size_t kSharedLimit = 227 * 1024;
+// Beside kernels of the step's other half: two such blocks have room on a multiprocessor, or one and a product's, in its shared memory and
+// in the registers of each of its quarters, to which warps are dealt out: two warps of 128 registers take half of one. (Bounds of so many
+// threads keep the compiler to 128.)
+constexpr size_t kSharedBeside = 113 * 1024;
+constexpr int kBoundsBeside = 512;
 constexpr int kMaxSequences = 4096;  // so that the table of tiles leaves room for the ring
 
 // Floats of a part's record: o [group][Dh], (m, l) [group].
@@ -44,6 +50,8 @@ struct ManyParameters {
   int32_t group;
   int32_t stages;  // of the ring, and warps that work on them
   int32_t sequence_capacity;
+  bool beside;   // the step's other half runs on the same multiprocessors
+  int32_t pace;  // clocks from one KB of K and V to the next: a little slower than memory goes, for that half's products; 0: none
   float* parts;
   int32_t* arrivals;
   DeviceFault* fault;
@@ -100,10 +108,10 @@ struct PartSum {
   }
 };
 
-template <class KV, int kDh, int kVectors>
+template <class KV, int kDh, bool kBeside, int kVectors>
 struct Merger;
 
-template <class KV, int kDh>
+template <class KV, int kDh, bool kBeside>
 struct ManyBlock {
   using Worker = TileAttention<KV, kDh>;
   const ManyParameters& p;
@@ -117,7 +125,7 @@ struct ManyBlock {
 
   __device__ void run() {
     __shared__ int warp_sums[kMaxWarps];
-    let_next_start();
+    if (!kBeside) let_next_start();
     if (threadIdx.x == 0) {
       for (int i = 0; i < p.stages; ++i) {
         init_barrier(shared.full[i], 1), init_barrier(shared.empty[i], 1);
@@ -208,12 +216,14 @@ struct ManyBlock {
       if (lane < early) copy_q(mine, lane);
     };
     Copy next = describe(first + lane);
+    long long due = 0;
     for (int base = first; base < end; base += 32) {
       const Copy mine = next;
       for (int i = 0; i < min(32, end - base); ++i) {
         if (i == 2) next = describe(base + 32 + lane);  // early: it reads tables in memory
         if (!waited && (i == p.stages || __shfl_sync(kAllLanes, mine.newest, i))) wait_in_front(mine);
         wait_at_leisure(shared.empty[stage], parity, p.fault);
+        if (kBeside) due = wait_until(due, __shfl_sync(kAllLanes, mine.high - mine.low, i) * 2 * Worker::kRowBytes);
         copy_tile(mine, i, stage);
         if (!waited)
           ++early;
@@ -225,6 +235,15 @@ struct ManyBlock {
       if (!waited) wait_in_front(mine);
     }
     if (!waited) wait_for_previous();
+    // Not before: blocks of the next kernel would take room from the other half's while they wait for this one.
+    if (kBeside) let_next_start();
+  }
+  // Until `bytes` more may be asked for; returns when the next may be. What is late may catch up over a tile.
+  __device__ long long wait_until(long long due, int bytes) const {
+    long long now;
+    do now = clock64();
+    while (now < due);
+    return max(due, now - 2 * Worker::kBytes / 1024 * p.pace) + (bytes * p.pace >> 10);
   }
 
   // ---- The workers.
@@ -251,23 +270,23 @@ struct ManyBlock {
   __device__ void merge_all() const {
     const int vectors = (p.group * kDh + 127) / 128;  // of a lane
     if (vectors == 1)
-      Merger<KV, kDh, 1>{*this}.merge();
+      Merger<KV, kDh, kBeside, 1>{*this}.merge();
     else if (vectors == 2)
-      Merger<KV, kDh, 2>{*this}.merge();
+      Merger<KV, kDh, kBeside, 2>{*this}.merge();
     else if (vectors <= 4)
-      Merger<KV, kDh, 4>{*this}.merge();
+      Merger<KV, kDh, kBeside, 4>{*this}.merge();
     else
-      Merger<KV, kDh, kMaxGroup * kDh / 128>{*this}.merge();
+      Merger<KV, kDh, kBeside, kMaxGroup * kDh / 128>{*this}.merge();
   }
 };
 
 // Adds up what the workers leave, in the order of the line.
-template <class KV, int kDh, int kVectors>
+template <class KV, int kDh, bool kBeside, int kVectors>
 struct Merger {
   using Sum = PartSum<kDh, kVectors>;
-  static constexpr int kAtOnce = 16 / kVectors;  // parts of a cut unit that are asked for at once
+  static constexpr int kAtOnce = (kBeside ? 8 : 16) / kVectors;  // parts of a cut unit that are asked for at once
 
-  const ManyBlock<KV, kDh>& block;
+  const ManyBlock<KV, kDh, kBeside>& block;
   const ManyParameters& p = block.p;
   const Shared& shared = block.shared;
   const int lane = block.lane;
@@ -376,11 +395,12 @@ struct Merger {
   }
 };
 
-template <class KV, int kDh>
-__global__ void __launch_bounds__(kMaxWarps * 32, 1) attention_many_kernel(const __grid_constant__ ManyParameters p) {
+template <class KV, int kDh, bool kBeside>
+__global__ void __launch_bounds__(kBeside ? kBoundsBeside : kMaxWarps * 32, 1)
+    attention_many_kernel(const __grid_constant__ ManyParameters p) {
 #if __CUDA_ARCH__ >= 900
   extern __shared__ __align__(128) unsigned char base[];
-  ManyBlock<KV, kDh>(p, base).run();
+  ManyBlock<KV, kDh, kBeside>(p, base).run();
 #endif
 }
 
@@ -391,11 +411,11 @@ void launch_many(CudaContext& context, ManyParameters& p, const CudaSite& site) 
   const Shared fixed(nullptr, p, kTileBytes);
   constexpr size_t kStatic = 1024;  // warp_sums, and what the system keeps of a block's shared memory
   const size_t stage_bytes = static_cast<size_t>(fixed.stage_bytes) + static_cast<size_t>(fixed.record) * sizeof(float);
-  p.stages = static_cast<int32_t>((kSharedLimit - kStatic - fixed.bytes) / stage_bytes);
+  p.stages = static_cast<int32_t>(((p.beside ? kSharedBeside : kSharedLimit) - kStatic - fixed.bytes) / stage_bytes);
   p.stages = std::min(p.stages, kMaxStages);
   const LaunchOptions options{context.dependent_launch};
-  launch_with(options, site, attention_many_kernel<KV, kDh>, dim3(context.multiprocessors), dim3((p.stages + 2) * 32),
-              Shared(nullptr, p, kTileBytes).bytes, context.stream, p);
+  launch_with(options, site, p.beside ? attention_many_kernel<KV, kDh, true> : attention_many_kernel<KV, kDh, false>,
+              dim3(context.multiprocessors), dim3((p.stages + 2) * 32), Shared(nullptr, p, kTileBytes).bytes, context.stream, p);
 }
 
 }  // namespace
@@ -415,8 +435,16 @@ size_t attention_many_scratch(int multiprocessors, int32_t heads, int32_t kv_hea
 void attention_many(CudaContext& context, const AttentionParameters& a, const CudaSite& site) {
   const size_t bytes = attention_many_scratch(context.multiprocessors, a.heads, a.kv_heads, a.head_dim);
   require_contract(bytes <= context.scratch.attention_bytes, "reserve() was not called for this shape", site);
-  ManyParameters p{
-      a, a.heads / a.kv_heads, 0, context.capacity.sequences, context.scratch.attention, context.scratch.arrivals, context.fault};
+  const bool beside = context.part != StepPart::whole;
+  ManyParameters p{a,
+                   a.heads / a.kv_heads,
+                   0,
+                   context.capacity.sequences,
+                   beside,
+                   beside ? context.copy_pace * 9 / 8 : 0,
+                   context.scratch.attention,
+                   context.scratch.arrivals,
+                   context.fault};
   const bool wide = a.kv.dtype == DType::bf16;
   if (a.head_dim == 128)
     wide ? launch_many<bf16, 128>(context, p, site) : launch_many<__nv_fp8_e4m3, 128>(context, p, site);

@@ -119,10 +119,12 @@ struct StoreHeads {
 
 using UpTo256Rows = TileShape<1, 1, 128, 2, 4>;
 using ManyRows = TileShape<2, 1, 256, 1, 4>;
+using OfHalf = TileShape<1, 1, 128, 1, 4>;  // beside a block of attention
 
 template <class KV, int kDh>
 void run(CudaContext& context, const Operand& x, const MatrixView& weight, const Rows& rows, const TileHeads& t, const CudaSite& site) {
   const StoreHeads<KV, kDh> ending{t.product, static_cast<__nv_bfloat16*>(t.q), t.kv, t.layer, t.slots, context.fault};
+  if (context.part != StepPart::whole) return run_tile_product<OfHalf>(context, x, weight, rows, 1, ending, site);
   rows.capacity <= 256 ? run_tile_product<UpTo256Rows>(context, x, weight, rows, 1, ending, site)
                        : run_tile_product<ManyRows>(context, x, weight, rows, 1, ending, site);
 }

@@ -219,6 +219,7 @@ struct Step {
   // Every sequence has one row, which draws: tokens, sequences and logits rows are as many, and in the same order.
   bool one_row_each = false;
   int32_t longest_sequence = 0;  // largest of kv_lengths
+  int64_t context_tokens = 0;    // their sum
   // Of a run, too: done before its ops and after the steps before. No chunk is written by one copy and named by another.
   KvCache* kv = nullptr;
   std::vector<ChunkCopy> copies;

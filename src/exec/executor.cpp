@@ -172,7 +172,11 @@ Step& Executor::State::step_for(const Batch& batch, std::vector<Step>& steps, in
   step.plain_sampling = samples_plainly(batch, vocab);
   step.one_row_each = has_one_row_each(batch);
   step.longest_sequence = 0;
-  for (const int32_t length : batch.kv_lengths) step.longest_sequence = std::max(step.longest_sequence, length);
+  step.context_tokens = 0;
+  for (const int32_t length : batch.kv_lengths) {
+    step.longest_sequence = std::max(step.longest_sequence, length);
+    step.context_tokens += length;
+  }
   step.copies = batch.copies;
   return step;
 }

@@ -1,35 +1,19 @@
 // The CUDA backend's switches in the environment. No GPU needed.
-#include <cstdlib>
 #include <string>
 
 #include "catch.h"
 #include "core/error.h"
 #include "cuda/environment.h"
+#include "set_variable.h"
 
 using namespace bolide;
+using cuda_test::SetVariable;
 
 namespace {
 
-// While it lives, the variable has the value; null: it is not set.
-class Set {
- public:
-  Set(const char* variable, const char* value) : variable_(variable) {
-    if (const char* before = std::getenv(variable)) before_ = before, was_set_ = true;
-    value ? setenv(variable, value, 1) : unsetenv(variable);
-  }
-  ~Set() { was_set_ ? setenv(variable_, before_.c_str(), 1) : unsetenv(variable_); }
-  Set(const Set&) = delete;
-  Set& operator=(const Set&) = delete;
-
- private:
-  const char* variable_;
-  std::string before_;
-  bool was_set_ = false;
-};
-
 template <class Read>
 void check_refused(const char* variable, const char* value, Read&& read) {
-  const Set set(variable, value);
+  const SetVariable set(variable, value);
   std::string text;
   try {
     read();
@@ -45,7 +29,7 @@ void check_refused(const char* variable, const char* value, Read&& read) {
 
 TEST_CASE("environment: how many decode steps a launch may run") {
   const auto with = [](const char* value) {
-    const Set set("BOLIDE_DECODE_STEPS", value);
+    const SetVariable set("BOLIDE_DECODE_STEPS", value);
     return decode_steps_of_launch();
   };
   CHECK(with(nullptr) == 1024);
@@ -58,11 +42,22 @@ TEST_CASE("environment: how many decode steps a launch may run") {
 
 TEST_CASE("environment: the decode kernel on or off") {
   const auto with = [](const char* value) {
-    const Set set("BOLIDE_DECODE_KERNEL", value);
+    const SetVariable set("BOLIDE_DECODE_KERNEL", value);
     return decode_kernel_wanted();
   };
   CHECK(with(nullptr));
   CHECK(with("1"));
   CHECK_FALSE(with("0"));
   for (const char* value : {"", "off", "00", "no", "2"}) check_refused("BOLIDE_DECODE_KERNEL", value, decode_kernel_wanted);
+}
+
+TEST_CASE("environment: which steps run in halves") {
+  const auto with = [](const char* value) {
+    const SetVariable set("BOLIDE_HALVES", value);
+    return halving_wanted();
+  };
+  CHECK(with(nullptr) == Halving::those_that_gain);
+  CHECK(with("0") == Halving::none);
+  CHECK(with("1") == Halving::all_that_can);
+  for (const char* value : {"", "auto", "00", "yes", "2"}) check_refused("BOLIDE_HALVES", value, halving_wanted);
 }
