@@ -44,16 +44,19 @@ struct Shape {
   // Stages that a product has in registers at once, at most. Beside longer vectors more of them do not stay there; and a warp's work on a
   // stage is a tenth of what its copy takes, so few will do (measured on an H100, docs/performance.md).
   static constexpr int kInRegisters = !kWhole ? 2 : kHidden == 1 ? 6 : kHidden == 2 ? 3 : 2;
+  // Gate and up of a narrow shape that is not whole, where latency counts and no other product has room for as many.
+  static constexpr int kGateUpInRegisters = !kWhole && kHidden == 1 ? 4 : kInRegisters;
 
   // Attention: blocks that share a key/value head; where those are fewer than all blocks, the last ones have none.
   static constexpr int kHeadBlocks = kBlocks / kKvHeads;
   static constexpr bool kAllShare = kHeadBlocks * kKvHeads == kBlocks;
   static constexpr int kQueryHeads = kHeads / kKvHeads;           // that share a key/value head
   static constexpr int kHeadRows = (kQueryHeads + 2) * kHeadDim;  // of QKV for each key/value head
-  static constexpr int kPositions = kStageBytes / (4 * kHeadDim);
-  static constexpr int kGroupWidth = kQueryHeads * kHeadDim;  // attention outputs of a key/value head
-  // Positions that a warp's lanes for a head take at a time: so many that none of these lanes has more than one score.
+  static constexpr int kGroupWidth = kQueryHeads * kHeadDim;      // attention outputs of a key/value head
+  // Positions that the Dh / 4 lanes of a head take at a time, so few that none of them has more than one score; and in a block of them.
   static constexpr int kTogether = kHeadDim < 128 && kQueryHeads > 4 ? 2 : 4;
+  static constexpr int kPositions = kWarps * kTogether * (128 / kHeadDim);
+  static_assert(4 * kHeadDim * kPositions <= kStageBytes);
   static_assert(kHeads % kKvHeads == 0);
 
   // Rows of QKV: of a key/value head's, local_row(rank) is the first of its block `rank`, local_row(rank + 1) the first behind those.

@@ -113,8 +113,9 @@ struct Worker : WorkerBase<S, 1, kProbe> {
     mark(qkv_product, computing);
   }
 
-  // One head of the new token by one warp: norm, rotation, and to where attention (or the cache) wants it.
-  __device__ void make_head(const Layer& l, int layer, uint32_t epoch, int head);
+  // N heads of the new token, the warp's and every kWarps th behind it: norm, rotation, and to where attention (or the cache) wants them.
+  template <int N>
+  __device__ void make_heads(const Layer& l, int layer, uint32_t epoch);
   // The new position's K and V into the cache, where other launches read them.
   __device__ void append(int layer);
   __device__ bool owns_new_position() const { return sh.now.context / S::kPositions % S::kHeadBlocks == rank; }
@@ -156,7 +157,7 @@ struct Worker : WorkerBase<S, 1, kProbe> {
     const float gate_bias = l.gate_up_bias ? l.gate_up_bias[output] : 0.0f;
     const float up_bias = l.gate_up_bias ? l.gate_up_bias[S::kF + output] : 0.0f;
     VectorPart<S::kHidden> x;
-    product<typename S::HiddenColumns, 2 * S::kMlpOctets, S::kInRegisters>(ring, 2 * octets, x, own_sums(), warp, lane, [&] {
+    product<typename S::HiddenColumns, 2 * S::kMlpOctets, S::kGateUpInRegisters>(ring, 2 * octets, x, own_sums(), warp, lane, [&] {
       mark(gate_up_product, loading);
       poll.finish(x, warp, lane, epoch, ring.patience, where(layer, gate_up_product));
       mark(gate_up_product, waiting);

@@ -7,16 +7,29 @@
 namespace bolide::decode {
 
 template <class S, Probe kProbe>
-__device__ void Worker<S, kProbe>::make_head(const Layer& l, int layer, uint32_t epoch, int head) {
-  HeadMaker<S> maker;
-  maker.start(l, head, lane);
-  const uint64_t* words = p.words + S::kHeadWords + (group * S::kHeadRows + head * S::kHeadDim + maker.at) / 2;
-  Word a, b;
+template <int N>
+__device__ void Worker<S, kProbe>::make_heads(const Layer& l, int layer, uint32_t epoch) {
+  HeadMaker<S> makers[N];
+#pragma unroll
+  for (int i = 0; i < N; ++i) makers[i].start(l, warp + i * kWarps, lane);
+  const uint64_t* words = p.words + S::kHeadWords + (group * S::kHeadRows + warp * S::kHeadDim + makers[0].at) / 2;
+  Word a[N], b[N];
   int n = 0;
-  do a = load_word(words), b = load_word(words + maker.kHalf / 2), ++n;
-  while (__any_sync(kAllLanes, (!a.is_of(epoch) || !b.is_of(epoch)) && ring.patience.holds(n, where(layer, attention))));
+  bool missing;
+  do {
+    missing = false;
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      const uint64_t* from = words + i * (kWarps * S::kHeadDim / 2);
+      a[i] = load_word(from), b[i] = load_word(from + S::kHeadDim / 4);
+    }
+#pragma unroll
+    for (int i = 0; i < N; ++i) missing |= !a[i].is_of(epoch) || !b[i].is_of(epoch);
+    ++n;
+  } while (__any_sync(kAllLanes, missing && ring.patience.holds(n, where(layer, attention))));
   mark(attention, waiting);
-  maker.finish(floats_of(a), floats_of(b), turn, p, sh.attention, head);
+#pragma unroll
+  for (int i = 0; i < N; ++i) makers[i].finish(floats_of(a[i]), floats_of(b[i]), turn, p, sh.attention, warp + i * kWarps);
 }
 
 template <class S, Probe kProbe>
@@ -34,8 +47,7 @@ __device__ void Worker<S, kProbe>::append(int layer) {
 template <class S, Probe kProbe>
 __device__ void Worker<S, kProbe>::attend(const Layer& l) {
   using Lanes = Softmax<S, S::kTogether>;
-  constexpr int kAtOnce = Lanes::kTogether * Lanes::kGroups * kWarps;  // positions
-  static_assert(S::kPositions % kAtOnce == 0);
+  static_assert(Lanes::kTogether * Lanes::kGroups * kWarps == S::kPositions);
   Lanes lanes;
   lanes.start(sh.attention, lane);
   const int context = sh.now.context, from = first_seen(context, l.window);
@@ -46,12 +58,9 @@ __device__ void Worker<S, kProbe>::attend(const Layer& l) {
     const bool cached = first < context;  // else the new position is the block's only one
     if (cached) wait(ring.full[ring.place.stage], ring.place.parity, ring.patience, kStreamPhase);
     const char* stage = ring.data + ring.place.stage * kStageBytes + within * S::kHeadDim * 2;
-#pragma unroll 1
-    for (int at = 0; at < S::kPositions; at += kAtOnce) {
-      uint2 k[Lanes::kTogether], v[Lanes::kTogether];
-      const int valid = load_positions<S>(stage + at * S::kHeadDim * 2, sh.attention, first + within + at, from, context, column, k, v);
-      lanes.add(k, v, valid, lane);
-    }
+    uint2 k[Lanes::kTogether], v[Lanes::kTogether];
+    const int valid = load_positions<S>(stage, sh.attention, first + within, from, context, column, k, v);
+    lanes.add(k, v, valid, lane);
     if (!cached) continue;
     __syncwarp();
     if (lane == 0) arrive(ring.empty[ring.place.stage]);
@@ -108,9 +117,15 @@ __device__ void Worker<S, kProbe>::combine(int layer, uint32_t epoch) {
 template <class S, Probe kProbe>
 __device__ void Worker<S, kProbe>::attention_phase(const Layer& l, int layer, uint32_t epoch) {
   if (!S::kAllShare && group >= S::kKvHeads) return;
-  if (warp < S::kQueryHeads + 2) make_head(l, layer, epoch, warp);
-  if constexpr (S::kQueryHeads + 2 > kWarps)
-    if (warp < S::kQueryHeads + 2 - kWarps) make_head(l, layer, epoch, warp + kWarps);
+  constexpr int kHeads = S::kQueryHeads + 2;
+  if constexpr (kHeads > kWarps) {
+    if (warp < kHeads - kWarps)
+      make_heads<2>(l, layer, epoch);
+    else
+      make_heads<1>(l, layer, epoch);
+  } else {
+    if (warp < kHeads) make_heads<1>(l, layer, epoch);
+  }
   meet_workers();
   attend(l);
   meet_workers();
