@@ -44,8 +44,6 @@ struct Shape {
   // Stages that a product has in registers at once, at most. Beside longer vectors more of them do not stay there; and a warp's work on a
   // stage is a tenth of what its copy takes, so few will do (measured on an H100, docs/performance.md).
   static constexpr int kInRegisters = !kWhole ? 2 : kHidden == 1 ? 6 : kHidden == 2 ? 3 : 2;
-  // Gate and up of a narrow shape that is not whole, where latency counts and no other product has room for as many.
-  static constexpr int kGateUpInRegisters = !kWhole && kHidden == 1 ? 4 : kInRegisters;
 
   // Attention: blocks that share a key/value head; where those are fewer than all blocks, the last ones have none.
   static constexpr int kHeadBlocks = kBlocks / kKvHeads;
@@ -80,27 +78,10 @@ struct Shape {
   }
   __host__ __device__ static constexpr int hidden_rows(int block) { return kOwnRows - (kMoreBlocks > 0 && block >= kMoreBlocks ? 4 : 0); }
 
-  // Rows of gate and of up, in twos. Blocks with four rows more of the residual stream have so many fewer of these that the most bytes of
-  // any block are as few as can be.
-  __host__ __device__ static constexpr int other_mlp_rows(int of_more) { return (kF - kMoreBlocks * of_more) / (kBlocks - kMoreBlocks); }
-  static constexpr int best_mlp_rows() {
-    if (kMoreBlocks == 0) return kF / kBlocks;
-    int best = -1, fewest = 0;
-    for (int rows = 2; kMoreBlocks * rows < kF; rows += 2) {
-      if ((kF - kMoreBlocks * rows) % (2 * (kBlocks - kMoreBlocks)) != 0) continue;
-      const int most = max_of(kOwnRows * (kQ + kF) + rows * 2 * kD, (kOwnRows - 4) * (kQ + kF) + other_mlp_rows(rows) * 2 * kD);
-      if (best < 0 || most < fewest) best = rows, fewest = most;
-    }
-    return best;
-  }
-  static constexpr int kMoreMlp = best_mlp_rows(), kOtherMlp = other_mlp_rows(kMoreMlp);
-  static constexpr int kOwnMlp = max_of(kMoreMlp, kOtherMlp), kMlpOctets = octets_of(kOwnMlp);  // at most
-  __host__ __device__ static constexpr int mlp_row(int block) {
-    return kMoreBlocks == 0 ? kMoreMlp * block : kOtherMlp * block + (kMoreMlp - kOtherMlp) * min_of(block, kMoreBlocks);
-  }
-  __host__ __device__ static constexpr int mlp_rows(int block) { return kMoreBlocks == 0 || block < kMoreBlocks ? kMoreMlp : kOtherMlp; }
-  static_assert(kD % 4 == 0 && kMoreMlp > 0 && kMoreMlp % 2 == 0 && kOtherMlp % 2 == 0 && mlp_row(kBlocks) == kF &&
-                hidden_row(kBlocks) == kD);
+  // Rows of gate and of up: the same for all, also where some have more of the residual stream. To give those fewer of these evens the
+  // bytes out, but all wait for the longest product (measured on an H100, docs/performance.md).
+  static constexpr int kOwnMlp = kF / kBlocks, kMlpOctets = octets_of(kOwnMlp);
+  static_assert(kD % 4 == 0 && hidden_row(kBlocks) == kD && kF % (2 * kBlocks) == 0);
 
   // Rows of a product that a block makes between two barriers.
   static constexpr int kMaxSums = max_of(max_of(8 * kHeadOctets, 16 * kMlpOctets), max_of(8 * octets_of(kOwnRows), 32));
@@ -125,9 +106,8 @@ struct Shape {
   static constexpr int kBest = kPartials + kKvHeads * kGroupWords, kWords = kBest + 2 * kBlocks;
 
   // Of a block with the fewest.
-  static constexpr int kLayerStages =
-      (octets_of(kAllShare ? kQkvUnits / kHeadBlocks * kQkvUnit : 0) + 2 * octets_of(min_of(kMoreMlp, kOtherMlp))) * kHidden +
-      octets_of(hidden_rows(kBlocks - 1)) * (kQueries + kMlp);
+  static constexpr int kLayerStages = (octets_of(kAllShare ? kQkvUnits / kHeadBlocks * kQkvUnit : 0) + 2 * kMlpOctets) * kHidden +
+                                      octets_of(hidden_rows(kBlocks - 1)) * (kQueries + kMlp);
   // Whether the kernel for one row goes on from step to step. In kernels for wider models, what the threads have to remember for it costs
   // more than the launches do (measured on an H100, docs/performance.md); and a step has to have more stages than the ring.
   static constexpr bool kGoesOn = kHidden == 1 && kLayerStages > kMostStages;

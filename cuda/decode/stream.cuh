@@ -135,11 +135,8 @@ struct Producer {
   // The block's rows of a phase in shapes that are not whole. head_octets: below 0 but for the head.
   __device__ void part_rows(const __nv_bfloat16* weight, int phase, int block, int group, int rank, int head_octets) {
     const bool is_head = head_octets >= 0;
-    const int first = phase == 0 ? S::local_row(rank) : phase == 2 ? S::mlp_row(block) : S::hidden_row(block);
-    const int count = is_head      ? 8 * head_octets
-                      : phase == 0 ? S::qkv_rows(group, rank)
-                      : phase == 2 ? S::mlp_rows(block)
-                                   : S::hidden_rows(block);
+    const int first = phase == 0 ? S::local_row(rank) : phase == 2 ? S::kOwnMlp * block : S::hidden_row(block);
+    const int count = is_head ? 8 * head_octets : phase == 0 ? S::qkv_rows(group, rank) : phase == 2 ? S::kOwnMlp : S::hidden_rows(block);
 #pragma unroll 1
     for (int up = 0; up < (phase == 2 ? 2 : 1); ++up) {
 #pragma unroll 1

@@ -151,23 +151,23 @@ struct Worker : WorkerBase<S, 1, kProbe> {
   }
 
   __device__ void gate_up(const Layer& l, int layer, uint32_t epoch) {
-    const int outputs = S::mlp_rows(block), first = S::mlp_row(block), octets = octets_of(outputs);
+    constexpr int kOutputs = S::kOwnMlp;  // of a block
     Poll<typename S::HiddenColumns, false> poll(p.words + S::kHiddenPost, warp, lane);
-    const int row = 32 * warp + lane, local = row < outputs ? row : 0, output = first + local;
+    const int row = 32 * warp + lane, local = row < kOutputs ? row : 0, output = kOutputs * block + local;
     const float gate_bias = l.gate_up_bias ? l.gate_up_bias[output] : 0.0f;
     const float up_bias = l.gate_up_bias ? l.gate_up_bias[S::kF + output] : 0.0f;
     VectorPart<S::kHidden> x;
-    product<typename S::HiddenColumns, 2 * S::kMlpOctets, S::kGateUpInRegisters>(ring, 2 * octets, x, own_sums(), warp, lane, [&] {
+    product<typename S::HiddenColumns, 2 * S::kMlpOctets, S::kInRegisters>(ring, 2 * S::kMlpOctets, x, own_sums(), warp, lane, [&] {
       mark(gate_up_product, loading);
       poll.finish(x, warp, lane, epoch, ring.patience, where(layer, gate_up_product));
       mark(gate_up_product, waiting);
       leave_squares(x.squares);
     });
     meet_workers();
-    if (32 * warp < S::kOwnMlp) {
+    if (32 * warp < kOutputs) {
       const float scale = inverse_rms(0);
-      const float gate = total(local) * scale + gate_bias, up = total(8 * octets + local) * scale + up_bias;
-      publish(S::kMlpWords, first + row, row < outputs, gated(p.activation, gate) * up, epoch);
+      const float gate = total(local) * scale + gate_bias, up = total(8 * S::kMlpOctets + local) * scale + up_bias;
+      publish(S::kMlpWords, kOutputs * block + row, row < kOutputs, gated(p.activation, gate) * up, epoch);
     }
     parity ^= 1;
     mark(gate_up_product, computing);
