@@ -287,7 +287,7 @@ struct PartialWords {
 template <class S>
 __device__ inline PartialWords poll_partials(const uint64_t* words, int rank, int part, int lane, uint32_t epoch, Patience& patience,
                                              uint32_t phase) {
-  static_assert(kGroupBlocks == 16 && S::kCombined % 8 == 0 && S::kCombined / 8 <= kWarps);
+  static_assert(S::kWhole && kGroupBlocks == 16 && S::kCombined % 8 == 0 && S::kCombined / 8 <= kWarps);
   const int source = lane % kGroupBlocks, half = lane / kGroupBlocks;
   const uint64_t* at = words + ((rank * (S::kCombined / 8) + part) * kGroupBlocks + source) * 4 + 2 * half;
   const uint64_t* sum_at =

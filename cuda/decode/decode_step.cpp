@@ -152,7 +152,7 @@ std::string why_not_model(const std::vector<CompiledShape>& shapes, const CudaCo
   if (model.chunk_tokens % shape->positions != 0) return fmt::format("takes KV chunks of a multiple of {} tokens", shape->positions);
   const int kernel_rows = decode::rows_of_kernel(rows);
   const int64_t blocks = decode::max_own_blocks(kernel_rows) / kernel_rows - 1;
-  const int64_t most = blocks * decode::kGroupBlocks * shape->positions;
+  const int64_t most = blocks * shape->head_blocks * shape->positions;
   if (model.longest > most)
     return fmt::format("takes contexts of at most {} tokens{}", most,
                        rows > decode::kFewerRows ? fmt::format(" in more than {} rows", decode::kFewerRows) : "");
@@ -162,8 +162,8 @@ std::string why_not_model(const std::vector<CompiledShape>& shapes, const CudaCo
 }
 
 // Edges' words: of one row, and what the kernel for several needs beside it.
-constexpr size_t kMaxWords = size_t{3} << 15;
-constexpr size_t words_of(bool several) { return kMaxWords * (several ? decode::kMaxRows : 1); }
+constexpr size_t kMaxWords = size_t{1} << 17;
+constexpr size_t words_of(bool several) { return several ? (size_t{3} << 15) * decode::kMaxRows : kMaxWords; }
 constexpr size_t buffer_bytes(bool several) { return words_of(several) * sizeof(uint64_t) + 256; }
 
 }  // namespace

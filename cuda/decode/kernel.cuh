@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kThreads + 128, 1) decode_kernel(const __grid_
   for (int i = threadIdx.x; i < p.layer_count * static_cast<int>(sizeof(Layer) / 8); i += blockDim.x)
     reinterpret_cast<uint64_t*>(sh.base.layers)[i] = reinterpret_cast<const uint64_t*>(p.layers)[i];
   if (threadIdx.x < kBlockClocks) sh.base.clocks[threadIdx.x] = 0;
-  const int rank = blockIdx.x % kGroupBlocks, rows = kRows == 1 ? 1 : min(p.in.counts->tokens, kRows);
+  const int rank = blockIdx.x % S::kHeadBlocks, rows = kRows == 1 ? 1 : min(p.in.counts->tokens, kRows);
   if constexpr (kRows == 1)
     begin_steps<S>(p, sh.base, rank);
   else if (threadIdx.x == 0)

@@ -1,4 +1,4 @@
-// How a decode kernel of a shape is launched. For shapes.cu and for tests that have kernels of their own.
+// How a decode kernel of a shape is launched. For shapes*.cu and for tests that have kernels of their own.
 #pragma once
 
 #include "cuda/decode/kernel.cuh"
@@ -19,14 +19,15 @@ void launch_kernel(const Parameters& parameters, cudaStream_t stream) {
 template <class S>
 CompiledShape sizes_of() {
   CompiledShape shape{};
-  shape.hidden = S::kHidden * kStageColumns;
-  shape.queries = S::kQueries * kStageColumns;
-  shape.mlp = S::kMlp * kStageColumns;
-  shape.heads = S::kQueryHeads * kHeadGroups;
-  shape.kv_heads = kHeadGroups;
+  shape.hidden = S::kD;
+  shape.queries = S::kQ;
+  shape.mlp = S::kF;
+  shape.heads = S::kQueryHeads * S::kKvHeads;
+  shape.kv_heads = S::kKvHeads;
   shape.head_dim = S::kHeadDim;
+  shape.head_blocks = S::kHeadBlocks;
   shape.words = S::kWords;
-  static_assert(RowWords<S>::kWords <= kMaxRows * S::kWords);
+  if constexpr (S::kWhole) static_assert(RowWords<S>::kWords <= kMaxRows * S::kWords);
   shape.positions = S::kPositions;
   shape.goes_on = S::kGoesOn;
   return shape;

@@ -12,7 +12,8 @@ constexpr int kBlocks = 128;  // thread blocks, one to a multiprocessor, all res
 constexpr int kWarps = 8;     // of a block that compute; one thread more brings weights, K and V
 constexpr int kThreads = 32 * kWarps;
 constexpr int kStageColumns = 1024;  // of k: a stage of the stream holds 8 rows of a weight matrix that wide (or K and V)
-constexpr int kHeadGroups = 8;       // key/value heads: each is one group of blocks' work
+constexpr int kMostStages = 13;      // of the stream that are in shared memory at once
+constexpr int kHeadGroups = 8;       // key/value heads of most shapes: each is one group of blocks' work
 constexpr int kGroupBlocks = kBlocks / kHeadGroups;
 constexpr int kMaxLayers = 64;
 // Sequences of a step, one row each, that a kernel for several takes: the columns of the tensor cores' fragments, a warp's attention for

@@ -43,9 +43,10 @@ __device__ inline int lane_column(int warp, int lane) { return 128 * warp + 32 *
 
 // N stages' shares of the warp, from the ring into registers. What has landed is asked of all stages at once, since each answer takes as
 // long as a read of shared memory. Slots are handed back when the words are in registers: an arrival waits for no read by itself, and a
-// copy of the next round might overtake what has only been asked for.
-template <int N, int kStages>
-__device__ inline void take(Ring<kStages>& ring, int present, int warp, int lane, uint4 (&w)[N][4]) {
+// copy of the next round might overtake what has only been asked for. first: of the stages, in a row of matrix C; where the warp's share
+// ends beyond a narrow stage it has zeros.
+template <class C, int N, int kStages>
+__device__ inline void take(Ring<kStages>& ring, int present, int first, int warp, int lane, uint4 (&w)[N][4]) {
   RingPlace<kStages> place = ring.place;
   bool landed = true;
 #pragma unroll
@@ -59,10 +60,15 @@ __device__ inline void take(Ring<kStages>& ring, int present, int warp, int lane
   for (int s = 0; s < N; ++s) {
     if (s >= present) break;
     if (!landed) wait(ring.full[place.stage], place.parity, ring.patience, kStreamPhase);
-    const char* from = ring.data + place.stage * kStageBytes + (lane >> 2) * kRowBytes + 256 * warp + 16 * (lane & 3);
+    const char* from = ring.data + place.stage * kStageBytes + (lane >> 2) * C::kPitch + 256 * warp + 16 * (lane & 3);
     const int odd = lane >> 2 & 1;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) w[s][i] = *reinterpret_cast<const uint4*>(from + 64 * (i ^ odd));
+    for (int i = 0; i < 4; ++i) {
+      if (C::holds((first + s) % C::kStages, warp, i))
+        w[s][i] = *reinterpret_cast<const uint4*>(from + 64 * (i ^ odd));
+      else
+        w[s][i] = make_uint4(0, 0, 0, 0);
+    }
     place.next();
   }
   uint32_t seen = 0;
@@ -89,56 +95,68 @@ __host__ __device__ constexpr int part_of(int n, int most) {
 
 // Polls the warp's part of a vector of N stages. kGated: first a single word of it until that has come, then all: less traffic where the
 // wait is long, a round trip more where it is short.
-template <int N, bool kGated>
+template <class C, bool kGated>
 struct Poll {
-  static constexpr int kAtOnce = N <= 12 ? N : part_of(N, 7);  // stages: of more, the words do not stay in registers
-  static_assert(N % kAtOnce == 0);
+  static constexpr int N = C::kStages;
+  // Stages: of more, the words do not stay in registers. In as few pieces as that allows where the number has no divisor for it.
+  static constexpr int kAtOnce = N <= 12 ? N : part_of(N, 7) > 1 ? part_of(N, 7) : N / ((N + 9) / 10) + 1;
   const uint64_t *at, *gate_at;
   Word gate{};
 
   // Before work that hides a round trip.
-  __device__ Poll(const uint64_t* words, int warp, int lane)
-      : at(words + lane_column(warp, lane) / 2), gate_at(words + kStageColumns / 2 * (N - 1) + 64 * warp + 63) {
+  __device__ Poll(const uint64_t* words, int warp, int lane) : at(words + lane_column(warp, lane) / 2), gate_at(words + last_word(warp)) {
     if (kGated) gate = load_word(gate_at);
   }
 
-  __device__ void finish(VectorPart<N>& x, uint32_t epoch, Patience& patience, uint32_t phase) {
+  // Of the warp's part; of the vector's first stage where the warp has none.
+  __device__ static int last_word(int warp) {
+    if (C::kWhole) return kStageColumns / 2 * (N - 1) + 64 * warp + 63;
+    const int last = C::holds(N - 1, warp, 0) ? N - 1 : N > 1 && C::holds(0, warp, 0) ? N - 2 : 0;
+    return (C::kWidth * last + min(128 * warp + 128, C::width(last))) / 2 - 1;
+  }
+
+  __device__ void finish(VectorPart<N>& x, int warp, int lane, uint32_t epoch, Patience& patience, uint32_t phase) {
     if (kGated)
       for (int n = 0; !gate.is_of(epoch) && patience.holds(n, phase); ++n) gate = load_word(gate_at);
     x.squares = 0.0f;
 #pragma unroll
     for (int first = 0; first < N; first += kAtOnce) {
       WordPair got[kAtOnce];
+      const auto held = [&](int s) { return first + s < N && C::holds(first + s, warp, lane >> 3); };
       bool missing = true;
       int n = 0;
       do {
         if (missing) {  // lanes that have everything load nothing
 #pragma unroll
-          for (int s = 0; s < kAtOnce; ++s) got[s] = load_words(at + kStageColumns / 2 * (first + s));
+          for (int s = 0; s < kAtOnce; ++s)
+            if (held(s)) got[s] = load_words(at + C::kWidth / 2 * (first + s));
           missing = false;
 #pragma unroll
-          for (int s = 0; s < kAtOnce; ++s) missing |= !got[s].are_of(epoch);
+          for (int s = 0; s < kAtOnce; ++s) missing |= held(s) && !got[s].are_of(epoch);
         }
         ++n;
       } while (__any_sync(kAllLanes, missing && patience.holds(n, phase)));
 #pragma unroll
       for (int s = 0; s < kAtOnce; ++s) {
-        x.v[first + s][0] = got[s].a.low;
-        x.v[first + s][1] = got[s].b.low;
-        x.squares += __uint_as_float(__byte_perm(got[s].a.high, got[s].b.high, 0x5410));
+        if (first + s >= N) break;
+        x.v[first + s][0] = held(s) ? got[s].a.low : 0;
+        x.v[first + s][1] = held(s) ? got[s].b.low : 0;
+        x.squares += held(s) ? __uint_as_float(__byte_perm(got[s].a.high, got[s].b.high, 0x5410)) : 0.0f;
       }
     }
   }
 };
 
-// sums[.][warp][8 o + r] = the warp's share of octet o's row r, for kOctets octets of kRowStages stages. fetch() fills x and is called
-// once, after the first stages are in registers, so that weights move while the vector is still under way. Those are at most kInRegisters
-// stages, of 16 registers each.
-template <int kRowStages, int kOctets, int kInRegisters, int kStages, class Fetch>
-__device__ inline void product(Ring<kStages>& ring, int octets, VectorPart<kRowStages>& x, float* sums, int warp, int lane, Fetch&& fetch) {
+// sums[.][warp][8 o + r] = the warp's share of octet o's row r, for `octets` (at least one, kOctets at most) of matrix C. fetch() fills x
+// and is called once, after the first stages are in registers, so that weights move while the vector is still under way. Those are at most
+// kInRegisters stages, of 16 registers each.
+template <class C, int kOctets, int kInRegisters, int kStages, class Fetch>
+__device__ inline void product(Ring<kStages>& ring, int octets, VectorPart<C::kStages>& x, float* sums, int warp, int lane, Fetch&& fetch) {
+  constexpr int kRowStages = C::kStages;
   constexpr int kTogether =
       kRowStages <= kInRegisters ? (kInRegisters / kRowStages < kOctets ? kInRegisters / kRowStages : kOctets) : 1;  // octets
-  constexpr int kPartStages = part_of(kRowStages, kInRegisters), kParts = kRowStages / kPartStages;
+  constexpr int kPartStages = C::kWhole ? part_of(kRowStages, kInRegisters) : min_of(kRowStages, kInRegisters);
+  constexpr int kParts = (kRowStages + kPartStages - 1) / kPartStages;
   constexpr int kChains = kTogether <= 2 ? 4 : 2;  // of dependent multiplications for each octet: one waits 33 clocks for the one before
 #pragma unroll 1
   for (int o = 0; o < octets; o += kTogether) {
@@ -146,13 +164,15 @@ __device__ inline void product(Ring<kStages>& ring, int octets, VectorPart<kRowS
 #pragma unroll
     for (int part = 0; part < kParts; ++part) {
       uint4 w[kTogether * kPartStages][4];
-      take(ring, min(octets - o, kTogether) * kPartStages, warp, lane, w);
+      const int left = kRowStages - part * kPartStages;  // in the row
+      take<C>(ring, min(octets - o, kTogether) * min_of(kPartStages, left), part * kPartStages, warp, lane, w);
       if (part == 0 && o == 0) fetch();
 #pragma unroll
       for (int i = 0; i < kTogether; ++i) {
         if (o + i >= octets) break;
 #pragma unroll
         for (int s = 0; s < kPartStages; ++s) {
+          if (s >= left) break;
           const uint32_t* b = x.v[part * kPartStages + s];
 #pragma unroll
           for (int j = 0; j < 4; ++j) {

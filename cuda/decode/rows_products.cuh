@@ -122,7 +122,7 @@ __device__ inline void rows_product(Ring<kStages>& ring, int octets, RowsPart<kR
   for (int o = 0; o < octets; o += kTogether) {
     float c[kSums][kChains][4] = {};
     uint4 w[kTogether * kRowStages][4];
-    take(ring, min(octets - o, kTogether) * kRowStages, warp, lane, w);
+    take<Columns<kRowStages * kStageColumns>>(ring, min(octets - o, kTogether) * kRowStages, 0, warp, lane, w);
     if (o == 0) fetch();
 #pragma unroll
     for (int s = 0; s < kRowStages; ++s) {

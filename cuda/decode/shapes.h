@@ -1,4 +1,4 @@
-// The model shapes that the decode kernel is compiled for (shapes.cu). C++17.
+// The model shapes that the decode kernel is compiled for (shapes*.cu). C++17.
 #pragma once
 
 #include <vector>
@@ -9,6 +9,7 @@ namespace bolide::decode {
 
 struct CompiledShape {
   int32_t hidden, queries, mlp, heads, kv_heads, head_dim;  // D, Q, F, H, Hkv, Dh
+  int32_t head_blocks;                                      // thread blocks that share a key/value head
   int32_t words;                                            // of the edges
   int32_t positions;                                        // in a block of K and V
   bool goes_on;                                             // launch, from step to step: see run_on.h

@@ -21,7 +21,7 @@ constexpr size_t kSharedLimit = 227 * 1024;
 template <class S, int kRows>
 constexpr int stages_that_fit() {
   const int n = static_cast<int>((kSharedLimit - sizeof(SharedBase<S, kRows>) - 512) / (kStageBytes + 2 * sizeof(uint64_t)));
-  return n < 13 ? n : 13;
+  return n < kMostStages ? n : kMostStages;
 }
 template <class S, int kRows>
 struct Shared {

@@ -5,65 +5,18 @@
 // rows, then V rows.
 //
 // Who owns what: block b of kBlocks makes the octets [b * n, (b + 1) * n) of the n a matrix has for each block; of gate_up the gate octets,
-// then the up octets of the same outputs; of the head, octets b, b + kBlocks, ... Of the QKV product, kGroupBlocks blocks share the rows of
-// one key/value head (its query heads, then K, then V), and that head's blocks of positions go round among the same blocks.
+// then the up octets of the same outputs; of the head, octets b, b + kBlocks, ... Of the QKV product, some blocks share the rows of
+// one key/value head (its query heads, then K, then V), and that head's blocks of positions go round among the same blocks. Where octets
+// cannot be shared out evenly, rows are (shape.cuh).
 #pragma once
 
 #include "cuda/decode/edges.cuh"
 #include "cuda/decode/probe.cuh"
+#include "cuda/decode/shape.cuh"
 #include "cuda/decode/steps.cuh"
 #include "cuda/device/kv.cuh"
 
 namespace bolide::decode {
-
-constexpr int kRowBytes = kStageColumns * 2, kStageBytes = 8 * kRowBytes;
-
-constexpr int max_of(int a, int b) { return a > b ? a : b; }
-
-// Sizes of a model in units of the kernel: D = 1024 kHidden, Q = 1024 kQueries, F = 1024 kMlp.
-template <int kHidden_, int kQueries_, int kMlp_, int kQueryHeads_, int kHeadDim_>
-struct Shape {
-  // Whether the kernel for one row goes on from step to step. In kernels for wider models, what the threads have to remember for it costs
-  // more than the launches do (measured on an H100, docs/performance.md).
-  static constexpr bool kGoesOn = kHidden_ == 1;
-  // Stages that a product has in registers at once, at most. Beside longer vectors more of them do not stay there; and a warp's work on a
-  // stage is a tenth of what its copy takes, so few will do (measured on an H100, docs/performance.md).
-  static constexpr int kInRegisters = kHidden_ == 1 ? 6 : kHidden_ == 2 ? 3 : 2;
-  static constexpr int kHidden = kHidden_, kQueries = kQueries_, kMlp = kMlp_;  // stages that a row of k takes; octets of n for each block
-  static constexpr int kQueryHeads = kQueryHeads_;                              // that share a key/value head
-  static constexpr int kHeadDim = kHeadDim_;
-  static constexpr int kHeadRows = (kQueryHeads + 2) * kHeadDim;  // of QKV for each key/value head
-  static constexpr int kHeadOctets = kHeadRows / 8 / kGroupBlocks;
-  static constexpr int kPositions = kStageBytes / (4 * kHeadDim);
-  static constexpr int kGroupWidth = kQueryHeads * kHeadDim;    // attention outputs of a key/value head
-  static constexpr int kCombined = kGroupWidth / kGroupBlocks;  // of which a block combines
-  // Such a share may end in another head than it begins in. Which of the two an output is of:
-  static constexpr bool kTwoHeads = kHeadDim % kCombined != 0;
-  __host__ __device__ static constexpr int head_in_share(int d) {
-    return kTwoHeads ? d / kHeadDim - d / kCombined * kCombined / kHeadDim : 0;
-  }
-  // Rows of a product that a block makes between two barriers.
-  static constexpr int kMaxSums = max_of(max_of(8 * kHeadOctets, 16 * kMlp), max_of(8 * kHidden, 32));
-
-  // Where an edge's words begin.
-  static constexpr int kHiddenIn = 0, kHiddenPost = kHiddenIn + kHidden * kStageColumns / 2;
-  static constexpr int kAttention = kHiddenPost + kHidden * kStageColumns / 2, kMlpWords = kAttention + kQueries * kStageColumns / 2;
-  static constexpr int kHeads = kMlpWords + kMlp * kStageColumns / 2, kPartials = kHeads + kHeadGroups * kHeadRows / 2;
-  static constexpr int kPartialWords = kGroupBlocks * kGroupWidth / 2, kGroupWords = kPartialWords + kGroupBlocks * kGroupBlocks * 4;
-  static constexpr int kBest = kPartials + kHeadGroups * kGroupWords, kWords = kBest + 2 * kBlocks;
-
-  static_assert(kQueries * kStageColumns == kHeadGroups * kQueryHeads * kHeadDim && kHeadRows % (8 * kGroupBlocks) == 0);
-};
-
-// Row of QKV that is a key/value head's local row `row`.
-template <class S>
-__device__ inline int qkv_row(int group, int row) {
-  constexpr int kQueryRows = S::kQueryHeads * S::kHeadDim;
-  if (row < kQueryRows) return group * kQueryRows + row;
-  row -= kQueryRows;
-  const int first = kHeadGroups * kQueryRows + group * S::kHeadDim;
-  return row < S::kHeadDim ? first + row : first + kHeadGroups * S::kHeadDim + row - S::kHeadDim;
-}
 
 template <class S, int kStages, int kRows, Probe kProbe>
 struct Producer {
@@ -99,11 +52,17 @@ struct Producer {
   // Not faster than one copy in p.pace clocks, catching up over a stage at most: a deep ring at full speed floods the memory system after
   // every stall, and then the few words that blocks wait for take ten times as long.
   __device__ void copy(char* to, const void* from, uint32_t bytes) {
+    await_turn(bytes);
+    bring(to, from, bytes);
+  }
+  __device__ void await_turn(uint32_t bytes) {
     const int gap = static_cast<int>(bytes) * pace >> 11;
     long long now;
     do now = clock64();
     while (now < due);
     due = max(due, now - 8 * pace) + gap;
+  }
+  __device__ void bring(char* to, const void* from, uint32_t bytes) {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
                      shared_address(to)),
                  "l"(from), "r"(bytes), "r"(shared_address(full + place.stage)), "l"(policy)
@@ -150,17 +109,62 @@ struct Producer {
       place.next();
     }
   }
+  // An even number of rows, eight at most, of matrix C. Two are one copy where they are one piece of memory, else two copies that wait for
+  // their turn together.
+  template <class C>
+  __device__ void part_octet(const __nv_bfloat16* weight, int first_row, int count) {
+    const __nv_bfloat16* from = weight + static_cast<int64_t>(first_row) * C::kAll;
+#pragma unroll 1
+    for (int at = 0; at < C::kAll; at += C::kWidth) {
+      const uint32_t bytes = 2 * min(C::kWidth, C::kAll - at);
+      char* to = next_slot(count * bytes);
+#pragma unroll
+      for (int row = 0; row < 8; row += 2) {
+        if (row >= count) break;
+        if (C::kStages == 1) {
+          copy(to + row * C::kPitch, from + row * C::kAll, 2 * C::kPitch);
+        } else {
+          await_turn(2 * bytes);
+          bring(to + row * C::kPitch, from + row * C::kAll + at, bytes);
+          bring(to + (row + 1) * C::kPitch, from + (row + 1) * C::kAll + at, bytes);
+        }
+      }
+      place.next();
+    }
+  }
+  // The block's rows of a phase in shapes that are not whole. head_octets: below 0 but for the head.
+  __device__ void part_rows(const __nv_bfloat16* weight, int phase, int block, int group, int rank, int head_octets) {
+    const bool is_head = head_octets >= 0;
+    const int first = phase == 0 ? S::local_row(rank) : phase == 2 ? S::kOwnMlp * block : S::hidden_row(block);
+    const int count = is_head ? 8 * head_octets : phase == 0 ? S::qkv_rows(group, rank) : phase == 2 ? S::kOwnMlp : S::hidden_rows(block);
+#pragma unroll 1
+    for (int up = 0; up < (phase == 2 ? 2 : 1); ++up) {
+#pragma unroll 1
+      for (int at = 0; at < count; at += 8) {
+        const int rows = min(8, count - at);
+        if (phase == 3) {
+          part_octet<typename S::MlpColumns>(weight, first + at, rows);
+        } else if (S::kQ != S::kD && phase == 1) {
+          part_octet<typename S::QueryColumns>(weight, first + at, rows);
+        } else {
+          const int row = is_head ? at * kBlocks + 8 * block : phase == 0 ? qkv_row<S>(group, first + at) : first + at + up * S::kF;
+          part_octet<typename S::HiddenColumns>(weight, row, rows);
+        }
+      }
+    }
+  }
   __device__ void keys_and_values(int layer, int window, int group, int rank) {
     constexpr int kHalf = kStageBytes / 2;
+    if (!S::kAllShare && group >= S::kKvHeads) return;
     const OwnBlocks<kRows>& own = own_of_stream(steps);
     const __nv_bfloat16* base = kv_row<__nv_bfloat16>(p.kv, layer, 0, group, false, 0);
     const int64_t to_values = static_cast<int64_t>(p.kv.chunk_tokens) * S::kHeadDim;
-    const int rounds = rounds_of(own, window, S::kPositions);
+    const int rounds = rounds_of<S::kHeadBlocks>(own, window, S::kPositions);
 #pragma unroll 1
     for (int round = 0; round < rounds; ++round) {
 #pragma unroll 1
       for (int row = 0; row < rows; ++row) {
-        const Turn turn = turn_of(own, rank, window, round, row, S::kPositions);
+        const Turn turn = turn_of<S::kHeadBlocks>(own, rank, window, round, row, S::kPositions);
         const int cached = own.context[row] - turn.first;  // positions; the new one is with the workers
         if (!turn.present || cached <= 0) continue;
         const uint32_t bytes = min(S::kPositions, cached) * S::kHeadDim * 2;
@@ -178,7 +182,7 @@ struct Producer {
   }
 
   __device__ void step(bool with_head) {
-    const int block = blockIdx.x, group = block / kGroupBlocks, rank = block % kGroupBlocks;
+    const int block = blockIdx.x, group = block / S::kHeadBlocks, rank = block % S::kHeadBlocks;
     const int head_octets = p.vocab / 8 / kBlocks + (block < p.vocab / 8 % kBlocks ? 1 : 0);
     for (int layer = 0; layer < p.layer_count + (with_head ? 1 : 0); ++layer) {
       const bool is_head = layer == p.layer_count;
@@ -191,6 +195,10 @@ struct Producer {
           keys_and_values(layer, l.window, group, rank);
         }
         const __nv_bfloat16* weight = is_head ? p.head : phase == 0 ? l.qkv : phase == 1 ? l.output : phase == 2 ? l.gate_up : l.down;
+        if constexpr (!S::kWhole) {
+          part_rows(weight, phase, block, group, rank, is_head ? head_octets : -1);
+          continue;
+        }
         const int row_stages = phase == 1 ? S::kQueries : phase == 3 ? S::kMlp : S::kHidden;
         const int octets = is_head ? head_octets : phase == 0 ? S::kHeadOctets : phase == 2 ? 2 * S::kMlp : S::kHidden;
 #pragma unroll 1
@@ -223,7 +231,7 @@ struct Producer {
       steps.stream_place = place.stage << 1 | place.parity;
       steps.stream_begun = at;
       unasked = kStages + 1;
-      static_assert(S::kHidden * S::kHeadOctets + S::kHidden * S::kQueries + 2 * S::kMlp * S::kHidden + S::kHidden * S::kMlp > kStages);
+      static_assert(S::kLayerStages > kStages);
       return true;
     }
     return false;

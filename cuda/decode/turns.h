@@ -20,13 +20,16 @@ struct OwnBlocks {
   int offset[max_own_blocks(kRows)];          // of a block's first K row within a layer's part of the cache, in kPositions rows
 };
 
-// A row's blocks of positions: this, and every kGroupBlocks further, the new one's included.
-__host__ __device__ constexpr int rank_in_row(int rank, int row) { return (rank + kGroupBlocks - 2 * row) % kGroupBlocks; }
+// A row's blocks of positions: this, and every kGroup further, the new one's included. kGroup: thread blocks that share a key/value head.
+template <int kGroup = kGroupBlocks>
+__host__ __device__ constexpr int rank_in_row(int rank, int row) {
+  return (rank + kGroup - 2 * row) % kGroup;
+}
 
 // Rows after each other. positions: in a block of them.
-template <int kRows>
+template <int kGroup = kGroupBlocks, int kRows>
 __host__ __device__ inline void add_row(OwnBlocks<kRows>& own, int rank, int row, int context, int positions) {
-  const int count = (context / positions + 1 - rank_in_row(rank, row) + kGroupBlocks - 1) / kGroupBlocks;
+  const int count = (context / positions + 1 - rank_in_row<kGroup>(rank, row) + kGroup - 1) / kGroup;
   own.context[row] = context;
   own.first[row + 1] = own.first[row] + count;
   own.most = own.most > count ? own.most : count;
@@ -46,11 +49,11 @@ struct Turn {
   // True in one round for each row, also one that has no block here: nothing of it comes later.
   __host__ __device__ bool ends_row(int round) const { return left == 0 || (round == 0 && left < 0); }
 };
-template <int kRows>
+template <int kGroup = kGroupBlocks, int kRows>
 __host__ __device__ inline Turn turn_of(const OwnBlocks<kRows>& own, int rank, int window, int round, int row, int positions) {
   Turn turn;
   turn.from = first_seen(own.context[row], window);
-  const int seen = turn.from / positions, j = seen / kGroupBlocks + round, block = rank_in_row(rank, row) + j * kGroupBlocks;
+  const int seen = turn.from / positions, j = seen / kGroup + round, block = rank_in_row<kGroup>(rank, row) + j * kGroup;
   turn.at = own.first[row] + j;
   turn.left = own.first[row + 1] - turn.at - 1;
   turn.first = block * positions;
@@ -58,9 +61,9 @@ __host__ __device__ inline Turn turn_of(const OwnBlocks<kRows>& own, int rank, i
   return turn;
 }
 // At least as many as any row has.
-template <int kRows>
+template <int kGroup = kGroupBlocks, int kRows>
 __host__ __device__ inline int rounds_of(const OwnBlocks<kRows>& own, int window, int positions) {
-  const int in_window = (window / positions + 1) / kGroupBlocks + 2;
+  const int in_window = (window / positions + 1) / kGroup + 2;
   return window > 0 && in_window < own.most ? in_window : own.most;
 }
 

@@ -29,7 +29,7 @@ struct Worker : WorkerBase<S, 1, kProbe> {
   using Base::total;
   using Base::warp;
   using Base::where;
-  static constexpr int kOwnRows = 8 * S::kHidden;  // of the residual stream: row kOwnRows * block + 32 * warp + lane
+  static constexpr int kOwnRows = S::kOwnRows;  // of the residual stream at most: row S::hidden_row(block) + 32 * warp + lane
   float residual = 0.0f;
   float2 turn[2] = {};  // cosine and sine of the pairs 2 lane and 2 lane + 1
 
@@ -52,13 +52,14 @@ struct Worker : WorkerBase<S, 1, kProbe> {
     const float v = residual * weight;
     const uint32_t pair = pack_bf16(v, __shfl_down_sync(kAllLanes, v, 1)), bits = __float_as_uint(squares);
     const int row = 32 * warp + lane;
-    if (row < kOwnRows && lane % 2 == 0)
-      store_word(p.words + words + (kOwnRows * block + row) / 2, pair, lane & 2 ? bits >> 16 : bits & 0xffff, epoch);
+    if (row < own_rows() && lane % 2 == 0)
+      store_word(p.words + words + (S::hidden_row(block) + row) / 2, pair, lane & 2 ? bits >> 16 : bits & 0xffff, epoch);
   }
+  __device__ int own_rows() const { return S::hidden_rows(block); }
   __device__ bool owns_residual() const { return 32 * warp < kOwnRows; }
   __device__ float own_element(const float* vector) const {
     const int row = 32 * warp + lane;
-    return vector && row < kOwnRows ? vector[kOwnRows * block + row] : 0.0f;
+    return vector && row < own_rows() ? vector[S::hidden_row(block) + row] : 0.0f;
   }
 
   __device__ int token() const {
@@ -68,12 +69,16 @@ struct Worker : WorkerBase<S, 1, kProbe> {
     return 0;
   }
   __device__ void embed(VectorPart<S::kHidden>& x) {
-    const __nv_bfloat16* row = p.table + static_cast<int64_t>(token()) * (S::kHidden * kStageColumns);
+    const __nv_bfloat16* row = p.table + static_cast<int64_t>(token()) * S::kD;
     const float* norm = sh.layers[0].input_norm;
     x.squares = 0.0f;
 #pragma unroll
     for (int s = 0; s < S::kHidden; ++s) {
-      const int column = kStageColumns * s + lane_column(warp, lane);
+      if (!S::HiddenColumns::holds(s, warp, lane >> 3)) {
+        x.v[s][0] = x.v[s][1] = 0;
+        continue;
+      }
+      const int column = S::HiddenColumns::kWidth * s + lane_column(warp, lane);
       const uint2 v = *reinterpret_cast<const uint2*>(row + column);
       const float4 w = *reinterpret_cast<const float4*>(norm + column);
       const float a = low_bf16(v.x) * p.embed_scale, b = high_bf16(v.x) * p.embed_scale;
@@ -82,60 +87,63 @@ struct Worker : WorkerBase<S, 1, kProbe> {
       x.v[s][0] = pack_bf16(a * w.x, b * w.y);
       x.v[s][1] = pack_bf16(c * w.z, d * w.w);
     }
-    if (32 * warp + lane < kOwnRows) residual = __bfloat162float(row[kOwnRows * block + 32 * warp + lane]) * p.embed_scale;
+    if (32 * warp + lane < own_rows()) residual = __bfloat162float(row[S::hidden_row(block) + 32 * warp + lane]) * p.embed_scale;
   }
   __device__ void qkv(const Layer& l, int layer, uint32_t epoch, VectorPart<S::kHidden>& x) {
-    Poll<S::kHidden, false> poll(p.words + S::kHiddenIn, warp, lane);
+    const int rows = S::qkv_rows(group, rank);
+    if (rows == 0) return;  // not in whole shapes
+    Poll<typename S::HiddenColumns, false> poll(p.words + S::kHiddenIn, warp, lane);
     const int row = 32 * warp + lane;
-    const bool present = row < 8 * S::kHeadOctets;
-    const int local = rank * 8 * S::kHeadOctets + row;
+    const bool present = row < rows;
+    const int local = S::local_row(rank) + row;
     const float bias = l.qkv_bias && present ? l.qkv_bias[qkv_row<S>(group, local)] : 0.0f;
-    product<S::kHidden, S::kHeadOctets, S::kInRegisters>(ring, S::kHeadOctets, x, own_sums(), warp, lane, [&] {
+    product<typename S::HiddenColumns, S::kHeadOctets, S::kInRegisters>(ring, octets_of(rows), x, own_sums(), warp, lane, [&] {
       mark(qkv_product, loading);
-      if (layer > 0) poll.finish(x, epoch - 1, ring.patience, where(layer, qkv_product));
+      if (layer > 0) poll.finish(x, warp, lane, epoch - 1, ring.patience, where(layer, qkv_product));
       mark(qkv_product, waiting);
       leave_squares(x.squares);
     });
     meet_workers();
-    if (32 * warp < 8 * S::kHeadOctets) {
+    if (32 * warp < S::kOwnQkv) {
       const float v = total(present ? row : 0) * inverse_rms(0) + bias;
       const float next = __shfl_down_sync(kAllLanes, v, 1);
-      if (present && lane % 2 == 0) store_floats(p.words + S::kHeads + (group * S::kHeadRows + local) / 2, v, next, epoch);
+      if (present && lane % 2 == 0) store_floats(p.words + S::kHeadWords + (group * S::kHeadRows + local) / 2, v, next, epoch);
     }
     parity ^= 1;
     mark(qkv_product, computing);
   }
 
-  // One head of the new token by one warp: norm, rotation, and to where attention (or the cache) wants it.
-  __device__ void make_head(const Layer& l, int layer, uint32_t epoch);
+  // N heads of the new token, the warp's and every kWarps th behind it: norm, rotation, and to where attention (or the cache) wants them.
+  template <int N>
+  __device__ void make_heads(const Layer& l, int layer, uint32_t epoch);
   // The new position's K and V into the cache, where other launches read them.
   __device__ void append(int layer);
-  __device__ bool owns_new_position() const { return sh.now.context / S::kPositions % kGroupBlocks == rank; }
+  __device__ bool owns_new_position() const { return sh.now.context / S::kPositions % S::kHeadBlocks == rank; }
 
   __device__ void attend(const Layer& l);
 
-  // Each of the group's blocks combines kCombined outputs of all its blocks: laid out by reader, so that a poll is 512 bytes in a row.
+  // Each of the group's blocks combines some outputs of all its blocks: laid out by reader, so that a poll is 512 bytes in a row.
   __device__ void publish_partials(uint32_t epoch);
   __device__ void combine(int layer, uint32_t epoch);
 
   __device__ void attention_phase(const Layer& l, int layer, uint32_t epoch);
 
   // residual += product(+ bias), then published under the next norm.
-  template <int kRowStages, bool kGated, bool kNap>
+  template <class C, bool kGated, bool kNap>
   __device__ void project(int layer, int from, int to, const float* bias, const float* norm, uint32_t epoch, Phase phase) {
-    if (kNap && warp >= S::kCombined / 8) __nanosleep(600);  // the others still combine: no polls in their way
-    Poll<kRowStages, kGated> poll(p.words + from, warp, lane);
+    if (kNap && warp >= S::kCombiners) __nanosleep(600);  // the others still combine: no polls in their way
+    Poll<C, kGated> poll(p.words + from, warp, lane);
     const float b = own_element(bias), weight = own_element(norm);
-    VectorPart<kRowStages> x;
-    product<kRowStages, S::kHidden, S::kInRegisters>(ring, S::kHidden, x, own_sums(), warp, lane, [&] {
+    VectorPart<C::kStages> x;
+    product<C, octets_of(kOwnRows), S::kInRegisters>(ring, octets_of(own_rows()), x, own_sums(), warp, lane, [&] {
       mark(phase, loading);
-      poll.finish(x, epoch, ring.patience, where(layer, phase));
+      poll.finish(x, warp, lane, epoch, ring.patience, where(layer, phase));
       mark(phase, waiting);
     });
     meet_workers();
     if (owns_residual()) {
       const int row = 32 * warp + lane;
-      residual += total(row < kOwnRows ? row : 0) + b;
+      residual += total(row < own_rows() ? row : 0) + b;
       publish_residual(to, weight, epoch);
     }
     parity ^= 1;
@@ -143,22 +151,22 @@ struct Worker : WorkerBase<S, 1, kProbe> {
   }
 
   __device__ void gate_up(const Layer& l, int layer, uint32_t epoch) {
-    constexpr int kOutputs = 8 * S::kMlp;  // of a block
-    Poll<S::kHidden, false> poll(p.words + S::kHiddenPost, warp, lane);
+    constexpr int kOutputs = S::kOwnMlp;  // of a block
+    Poll<typename S::HiddenColumns, false> poll(p.words + S::kHiddenPost, warp, lane);
     const int row = 32 * warp + lane, local = row < kOutputs ? row : 0, output = kOutputs * block + local;
     const float gate_bias = l.gate_up_bias ? l.gate_up_bias[output] : 0.0f;
-    const float up_bias = l.gate_up_bias ? l.gate_up_bias[S::kMlp * kStageColumns + output] : 0.0f;
+    const float up_bias = l.gate_up_bias ? l.gate_up_bias[S::kF + output] : 0.0f;
     VectorPart<S::kHidden> x;
-    product<S::kHidden, 2 * S::kMlp, S::kInRegisters>(ring, 2 * S::kMlp, x, own_sums(), warp, lane, [&] {
+    product<typename S::HiddenColumns, 2 * S::kMlpOctets, S::kInRegisters>(ring, 2 * S::kMlpOctets, x, own_sums(), warp, lane, [&] {
       mark(gate_up_product, loading);
-      poll.finish(x, epoch, ring.patience, where(layer, gate_up_product));
+      poll.finish(x, warp, lane, epoch, ring.patience, where(layer, gate_up_product));
       mark(gate_up_product, waiting);
       leave_squares(x.squares);
     });
     meet_workers();
     if (32 * warp < kOutputs) {
       const float scale = inverse_rms(0);
-      const float gate = total(local) * scale + gate_bias, up = total(kOutputs + local) * scale + up_bias;
+      const float gate = total(local) * scale + gate_bias, up = total(8 * S::kMlpOctets + local) * scale + up_bias;
       publish(S::kMlpWords, kOutputs * block + row, row < kOutputs, gated(p.activation, gate) * up, epoch);
     }
     parity ^= 1;
@@ -182,9 +190,10 @@ struct Worker : WorkerBase<S, 1, kProbe> {
       forget_places();
       qkv(l, layer, epoch, x);
       attention_phase(l, layer, epoch);
-      project<S::kQueries, true, true>(layer, S::kAttention, S::kHiddenPost, l.output_bias, l.post_norm, epoch, output_product);
+      project<typename S::QueryColumns, true, true>(layer, S::kAttention, S::kHiddenPost, l.output_bias, l.post_norm, epoch,
+                                                    output_product);
       gate_up(l, layer, epoch);
-      project<S::kMlp, true, false>(layer, S::kMlpWords, S::kHiddenIn, l.down_bias, l.next_norm, epoch, down_product);
+      project<typename S::MlpColumns, true, false>(layer, S::kMlpWords, S::kHiddenIn, l.down_bias, l.next_norm, epoch, down_product);
     }
     base_epoch += p.layer_count;
     if (with_head) head(x, base_epoch);

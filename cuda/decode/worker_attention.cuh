@@ -1,22 +1,35 @@
 // The worker's attention phase: heads of the new token, the block's own positions, and the combination of all blocks' parts.
 #pragma once
 
+#include "cuda/decode/parts.cuh"
 #include "cuda/decode/worker.cuh"
 
 namespace bolide::decode {
 
 template <class S, Probe kProbe>
-__device__ void Worker<S, kProbe>::make_head(const Layer& l, int layer, uint32_t epoch) {
-  if (warp >= S::kQueryHeads + 2) return;
-  HeadMaker<S> maker;
-  maker.start(l, warp, lane);
-  const uint64_t* words = p.words + S::kHeads + (group * S::kHeadRows + warp * S::kHeadDim + maker.at) / 2;
-  Word a, b;
+template <int N>
+__device__ void Worker<S, kProbe>::make_heads(const Layer& l, int layer, uint32_t epoch) {
+  HeadMaker<S> makers[N];
+#pragma unroll
+  for (int i = 0; i < N; ++i) makers[i].start(l, warp + i * kWarps, lane);
+  const uint64_t* words = p.words + S::kHeadWords + (group * S::kHeadRows + warp * S::kHeadDim + makers[0].at) / 2;
+  Word a[N], b[N];
   int n = 0;
-  do a = load_word(words), b = load_word(words + maker.kHalf / 2), ++n;
-  while (__any_sync(kAllLanes, (!a.is_of(epoch) || !b.is_of(epoch)) && ring.patience.holds(n, where(layer, attention))));
+  bool missing;
+  do {
+    missing = false;
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      const uint64_t* from = words + i * (kWarps * S::kHeadDim / 2);
+      a[i] = load_word(from), b[i] = load_word(from + S::kHeadDim / 4);
+    }
+#pragma unroll
+    for (int i = 0; i < N; ++i) missing |= !a[i].is_of(epoch) || !b[i].is_of(epoch);
+    ++n;
+  } while (__any_sync(kAllLanes, missing && ring.patience.holds(n, where(layer, attention))));
   mark(attention, waiting);
-  maker.finish(floats_of(a), floats_of(b), turn, p, sh.attention, warp);
+#pragma unroll
+  for (int i = 0; i < N; ++i) makers[i].finish(floats_of(a[i]), floats_of(b[i]), turn, p, sh.attention, warp + i * kWarps);
 }
 
 template <class S, Probe kProbe>
@@ -33,14 +46,14 @@ __device__ void Worker<S, kProbe>::append(int layer) {
 
 template <class S, Probe kProbe>
 __device__ void Worker<S, kProbe>::attend(const Layer& l) {
-  using Lanes = Softmax<S>;
+  using Lanes = Softmax<S, S::kTogether>;
   static_assert(Lanes::kTogether * Lanes::kGroups * kWarps == S::kPositions);
   Lanes lanes;
   lanes.start(sh.attention, lane);
   const int context = sh.now.context, from = first_seen(context, l.window);
   const int within = Lanes::kTogether * (warp * Lanes::kGroups + lane / Lanes::kLanes), column = 4 * (lane % Lanes::kLanes);
   for (int j = 0; j < sh.now.blocks; ++j) {
-    const int first = (rank + j * kGroupBlocks) * S::kPositions;
+    const int first = (rank + j * S::kHeadBlocks) * S::kPositions;
     if (first / S::kPositions < from / S::kPositions) continue;
     const bool cached = first < context;  // else the new position is the block's only one
     if (cached) wait(ring.full[ring.place.stage], ring.place.parity, ring.patience, kStreamPhase);
@@ -59,37 +72,60 @@ __device__ void Worker<S, kProbe>::attend(const Layer& l) {
 template <class S, Probe kProbe>
 __device__ void Worker<S, kProbe>::publish_partials(uint32_t epoch) {
   uint64_t* words = p.words + S::kPartials + group * S::kGroupWords;
-  const int d = 2 * (32 * warp + lane);
-  if (d >= S::kGroupWidth) return;
-  float scale[kWarps], a = 0.0f, b = 0.0f;
-  const float2 joined = join_warps(sh.attention, d / S::kHeadDim, scale);
+  if constexpr (!S::kWhole) {
+    store_parts<S>(words, sh.attention, rank, epoch);
+  } else {
+    const int d = 2 * (32 * warp + lane);
+    if (d >= S::kGroupWidth) return;
+    float scale[kWarps], a = 0.0f, b = 0.0f;
+    const float2 joined = join_warps(sh.attention, d / S::kHeadDim, scale);
 #pragma unroll
-  for (int w = 0; w < kWarps; ++w) {
-    const float2 v = *reinterpret_cast<const float2*>(&sh.attention.values[w][d]);
-    a += v.x * scale[w], b += v.y * scale[w];
-  }
-  store_floats(words + (d / 8 * kGroupBlocks + rank) * 4 + d % 8 / 2, a, b, epoch);
-  if (d % S::kCombined == 0 || (S::kTwoHeads && d % S::kHeadDim == 0)) {
-    uint64_t* to = words + S::kPartialWords + (d / S::kCombined * kGroupBlocks + rank) * 4 + 2 * S::head_in_share(d);
-    store_word(to, __float_as_uint(joined.x), 0, epoch);
-    store_word(to + 1, __float_as_uint(joined.y), 0, epoch);
+    for (int w = 0; w < kWarps; ++w) {
+      const float2 v = *reinterpret_cast<const float2*>(&sh.attention.values[w][d]);
+      a += v.x * scale[w], b += v.y * scale[w];
+    }
+    store_floats(words + (d / 8 * kGroupBlocks + rank) * 4 + d % 8 / 2, a, b, epoch);
+    if (d % S::kCombined == 0 || (S::kTwoHeads && d % S::kHeadDim == 0)) {
+      uint64_t* to = words + S::kPartialWords + (d / S::kCombined * kGroupBlocks + rank) * 4 + 2 * S::head_in_share(d);
+      store_word(to, __float_as_uint(joined.x), 0, epoch);
+      store_word(to + 1, __float_as_uint(joined.y), 0, epoch);
+    }
   }
 }
 
 template <class S, Probe kProbe>
 __device__ void Worker<S, kProbe>::combine(int layer, uint32_t epoch) {
-  if (warp >= S::kCombined / 8) return;
-  const PartialWords partial =
-      poll_partials<S>(p.words + S::kPartials + group * S::kGroupWords, rank, warp, lane, epoch, ring.patience, where(layer, combination));
-  mark(combination, waiting);
-  const float v = combine_partials(partial, lane);
-  publish(S::kAttention, group * S::kGroupWidth + rank * S::kCombined + 8 * warp + lane, lane < 8, v, epoch);
-  mark(combination, computing);
+  if constexpr (!S::kWhole) {
+    const int part = rank + warp * S::kHeadBlocks;
+    if (part >= S::kParts) return;
+    Parts<S> parts;
+    parts.poll(p.words + S::kPartials + group * S::kGroupWords, part, lane, epoch, ring.patience, where(layer, combination));
+    mark(combination, waiting);
+    publish(S::kAttention, group * S::kGroupWidth + 8 * part + lane, lane < 8, parts.combine(lane), epoch);
+    mark(combination, computing);
+  } else {
+    if (warp >= S::kCombined / 8) return;
+    const PartialWords partial = poll_partials<S>(p.words + S::kPartials + group * S::kGroupWords, rank, warp, lane, epoch, ring.patience,
+                                                  where(layer, combination));
+    mark(combination, waiting);
+    const float v = combine_partials(partial, lane);
+    publish(S::kAttention, group * S::kGroupWidth + rank * S::kCombined + 8 * warp + lane, lane < 8, v, epoch);
+    mark(combination, computing);
+  }
 }
 
 template <class S, Probe kProbe>
 __device__ void Worker<S, kProbe>::attention_phase(const Layer& l, int layer, uint32_t epoch) {
-  make_head(l, layer, epoch);
+  if (!S::kAllShare && group >= S::kKvHeads) return;
+  constexpr int kHeads = S::kQueryHeads + 2;
+  if constexpr (kHeads > kWarps) {
+    if (warp < kHeads - kWarps)
+      make_heads<2>(l, layer, epoch);
+    else
+      make_heads<1>(l, layer, epoch);
+  } else {
+    if (warp < kHeads) make_heads<1>(l, layer, epoch);
+  }
   meet_workers();
   attend(l);
   meet_workers();

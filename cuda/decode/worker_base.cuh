@@ -32,8 +32,8 @@ struct WorkerBase {
         warp(threadIdx.x / 32),
         lane(threadIdx.x % 32),
         block(blockIdx.x),
-        group(block / kGroupBlocks),
-        rank(block % kGroupBlocks),
+        group(block / S::kHeadBlocks),
+        rank(block % S::kHeadBlocks),
         delays(kProbe == Probe::delays ? *p.epoch : 0, warp) {}
 
   // At the start of a layer: what the compiler knows of these ends here. Else it makes the addresses of all phases' words ahead of the
@@ -71,7 +71,7 @@ struct WorkerBase {
     const float4 a = *reinterpret_cast<const float4*>(&sh.squares[parity][row][0]),
                  b = *reinterpret_cast<const float4*>(&sh.squares[parity][row][4]);
     const float v = ((a.x + a.y) + (a.z + a.w)) + ((b.x + b.y) + (b.z + b.w));
-    return rsqrtf(v / (S::kHidden * kStageColumns) + p.norm_eps);
+    return rsqrtf(v / S::kD + p.norm_eps);
   }
 };
 

@@ -10,13 +10,13 @@ __device__ void Worker<S, kProbe>::head(VectorPart<S::kHidden>& x, uint32_t epoc
   constexpr int kTogether = 4;
   const RowSampling sampling(p, sh.sampling[sh.now.at & 1], 0);
   const int octets = p.vocab / 8 / kBlocks + (block < p.vocab / 8 % kBlocks ? 1 : 0);
-  Poll<S::kHidden, true> poll(p.words + S::kHiddenIn, warp, lane);
+  Poll<typename S::HiddenColumns, true> poll(p.words + S::kHiddenIn, warp, lane);
   BestLogit best;
   float scale = 0.0f;
   for (int o = 0; o < octets; o += kTogether) {
-    product<S::kHidden, kTogether, S::kInRegisters>(ring, min(octets - o, kTogether), x, own_sums(), warp, lane, [&] {
+    product<typename S::HiddenColumns, kTogether, S::kInRegisters>(ring, min(octets - o, kTogether), x, own_sums(), warp, lane, [&] {
       if (o > 0) return;
-      poll.finish(x, epoch, ring.patience, where(p.layer_count, head_product));
+      poll.finish(x, warp, lane, epoch, ring.patience, where(p.layer_count, head_product));
       leave_squares(x.squares);
     });
     if (ring.patience.where) sh.stalled = 1;

@@ -1,4 +1,4 @@
-// The decode kernel of Qwen3-0.6B's shape, made to suffer (probe.cuh): for test_delays.cpp and test_losses.cpp.
+// Decode kernels made to suffer (probe.cuh): for test_delays.cpp and test_losses.cpp.
 #pragma once
 
 #include <vector>
@@ -7,9 +7,9 @@
 
 namespace bolide::cuda_test {
 
-// With pseudo-random delays.
+// With pseudo-random delays. Qwen3-0.6B's shape, and for one row those of Qwen2.5-0.5B and SmolLM2-135M.
 const std::vector<decode::CompiledShape>& delayed_shapes();
-// In which a block can leave out a publication.
+// In which a block can leave out a publication. Qwen3-0.6B's shape.
 const std::vector<decode::CompiledShape>& losing_shapes();
 
 }  // namespace bolide::cuda_test

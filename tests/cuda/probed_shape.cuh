@@ -8,7 +8,7 @@ namespace bolide::cuda_test {
 
 template <decode::Probe kProbe>
 std::vector<decode::CompiledShape> probed_shapes() {
-  using S = decode::Shape<1, 2, 3, 2, 128>;
+  using S = decode::Shape<1024, 16, 8, 128, 3072>;
   decode::CompiledShape shape = decode::sizes_of<S>();
   shape.launch = decode::launch_kernel<S, 1, kProbe>;
   shape.launch_few = decode::launch_kernel<S, decode::kFewerRows, kProbe>;

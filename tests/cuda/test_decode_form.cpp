@@ -55,8 +55,16 @@ TEST_CASE("decode form: the model and its cache") {
   DecodeModel model = qwen3_600m();
   model.dims = {2048, 6144, 28, 16, 8, 128, 151936};  // Qwen3-1.7B
   check_form(h100(), model, 1, "takes one row of this shape");
-  model.dims = {576, 1536, 30, 9, 3, 64, 49152};  // SmolLM2-135M
-  check_form(h100(), model, 0, "is not compiled for hidden 576, 9 query and 3 key/value heads of 64, MLP 1536");
+  model.dims = {960, 2560, 32, 15, 5, 64, 49152};  // SmolLM2-360M
+  check_form(h100(), model, 0, "is not compiled for hidden 960, 15 query and 5 key/value heads of 64, MLP 2560");
+  for (const ModelDims& dims : {ModelDims{896, 4864, 24, 14, 2, 64, 151936}, ModelDims{1536, 8960, 28, 12, 2, 128, 151936},
+                                ModelDims{3584, 18944, 28, 28, 4, 128, 152064}, ModelDims{576, 1536, 30, 9, 3, 64, 49152}}) {
+    model.dims = dims;  // Qwen2.5, SmolLM2-135M
+    check_form(h100(), model, 1, "takes one row of this shape");
+  }
+  model.dims = {1536, 8960, 28, 12, 2, 128, 151936};
+  model.longest = 511 * 64 * 32 + 1;  // more blocks share a key/value head
+  check_form(h100(), model, 0, "takes contexts of at most 1046528 tokens");
   model = qwen3_600m();
   model.dims.vocab = 151669;
   check_form(h100(), model, 0, "takes a vocabulary of a multiple of 8, not 151669");

@@ -75,6 +75,36 @@ TEST_CASE("decode kernel: random delays change no bit") {
   }
 }
 
+TEST_CASE("decode kernel: random delays change no bit of shapes that do not fill stages") {
+  const char* name = "decode kernel: random delays change no bit of shapes that do not fill stages";
+  const auto backend = gpu(name);
+  if (!backend) return;
+  StepModelOptions options = three_layers();
+  options.dims = GENERATE(ModelDims{896, 4864, 3, 14, 2, 64, 1096}, ModelDims{576, 1536, 3, 9, 3, 64, 1096});
+  StepModel model(*backend, options);
+  if (!runs_as_one_kernel(name, *backend, model)) return;
+  run_contexts(*backend, model, kLast);
+  ProbedSteps delayed(model.step.capacity, options.dims, delayed_shapes());
+  for (const int32_t which : {0, 1, 4}) {
+    Step step = last_step(model, {which}, kLast);
+    backend->run_step(step);
+    backend->sync();
+    const StepResults expected(model, 1);
+    for (int i = 0; i < 40; ++i) {
+      delayed.run(step);
+      CAPTURE(options.dims.hidden, which, i);
+      REQUIRE(StepResults(model, 1).same_bits_as(expected));
+    }
+    step.plain_sampling = step.one_row_each = true;
+    if (options.dims.hidden != 896) continue;  // a step of the other has too few stages to go on
+    for (const int late : {0, 150}) {
+      delayed.run_on(step, 100, late);
+      CAPTURE(options.dims.hidden, which, late);
+      REQUIRE(StepResults(model, 1).same_bits_as(expected));
+    }
+  }
+}
+
 // For BOLIDE_SOAK_SECONDS (20): what a hundred launches do not show.
 TEST_CASE("decode kernel: random delays for a long time", "[.delays]") {
   const char* name = "decode kernel: random delays for a long time";

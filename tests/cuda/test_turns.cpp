@@ -10,13 +10,15 @@ using namespace bolide::decode;
 
 namespace {
 
-// First positions of the blocks that a thread block meets of each row, in the order of the rounds.
+// kGroup: thread blocks that share a key/value head. First positions of the blocks that one of them meets of each row, in the order of the
+// rounds.
+template <int kGroup>
 std::vector<std::vector<int>> met_in_turns(const OwnBlocks<kMaxRows>& own, int rows, int rank, int window, int positions) {
   std::vector<std::vector<int>> met(static_cast<size_t>(rows));
-  const int rounds = rounds_of(own, window, positions);
+  const int rounds = rounds_of<kGroup>(own, window, positions);
   for (int round = 0; round < rounds; ++round) {
     for (int row = 0; row < rows; ++row) {
-      const Turn turn = turn_of(own, rank, window, round, row, positions);
+      const Turn turn = turn_of<kGroup>(own, rank, window, round, row, positions);
       if (!turn.present) continue;
       met[static_cast<size_t>(row)].push_back(turn.first);
       REQUIRE(turn.at >= own.first[row]);
@@ -25,20 +27,20 @@ std::vector<std::vector<int>> met_in_turns(const OwnBlocks<kMaxRows>& own, int r
   }
   return met;
 }
-// The rank's blocks that the row sees, by what each rank owns: every kGroupBlocks th of the row's blocks, its first further by two a row.
+// The rank's blocks that the row sees, by what each rank owns: every kGroup th of the row's blocks, its first further by two a row.
+template <int kGroup>
 std::vector<int> seen_of(int context, int row, int rank, int window, int positions) {
   std::vector<int> seen;
   for (int block = 0; block * positions <= context; ++block) {
-    const bool owned = (block + 2 * row) % kGroupBlocks == rank;
+    const bool owned = (block + 2 * row) % kGroup == rank;
     const bool visible = window == 0 || (block + 1) * positions > context + 1 - window;
     if (owned && visible) seen.push_back(block * positions);
   }
   return seen;
 }
 
-}  // namespace
-
-TEST_CASE("turns: each block that a row sees comes once, in order") {
+template <int kGroup>
+void check_turns() {
   const auto own = std::make_unique<OwnBlocks<kMaxRows>>();
   const std::vector<std::vector<int>> lengths{{0},
                                               {511, 0},
@@ -54,17 +56,25 @@ TEST_CASE("turns: each block that a row sees comes once, in order") {
     for (const int window : {0, 1, 31, 32, 33, 100, 512, 1500, 4096, 30000}) {
       for (const std::vector<int>& contexts : lengths) {
         const int rows = static_cast<int>(contexts.size());
-        for (int rank = 0; rank < kGroupBlocks; ++rank) {
+        for (int rank = 0; rank < kGroup; ++rank) {
           own->first[0] = own->most = 0;
-          for (int row = 0; row < rows; ++row) add_row(*own, rank, row, contexts[static_cast<size_t>(row)], positions);
-          const auto met = met_in_turns(*own, rows, rank, window, positions);
-          CAPTURE(positions, window, contexts, rank);
+          for (int row = 0; row < rows; ++row) add_row<kGroup>(*own, rank, row, contexts[static_cast<size_t>(row)], positions);
+          const auto met = met_in_turns<kGroup>(*own, rows, rank, window, positions);
+          CAPTURE(kGroup, positions, window, contexts, rank);
           for (int row = 0; row < rows; ++row)
-            REQUIRE(met[static_cast<size_t>(row)] == seen_of(contexts[static_cast<size_t>(row)], row, rank, window, positions));
+            REQUIRE(met[static_cast<size_t>(row)] == seen_of<kGroup>(contexts[static_cast<size_t>(row)], row, rank, window, positions));
         }
       }
     }
   }
+}
+
+}  // namespace
+
+TEST_CASE("turns: each block that a row sees comes once, in order") {
+  check_turns<kGroupBlocks>();
+  check_turns<42>();
+  check_turns<64>();
 }
 
 // What the workers go by to publish a row's part: in exactly one round it is done, behind its last block or, with none, at once.

@@ -1,0 +1,93 @@
+// The decode kernel of every shape that it is compiled for, but for the first, which test_decode_kernel.cpp has: two layers of each.
+#include "decode_errors.h"
+
+using namespace bolide;
+using namespace bolide::cuda_test;
+
+namespace {
+
+// The longest of `lengths` fits its cache.
+StepModelOptions long_model(const ModelDims& dims, int32_t longest) {
+  StepModelOptions options = decode_model(dims);
+  options.chunks = (longest + options.chunk - 1) / options.chunk;
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE("decode kernel: Qwen3-1.7B's shape") {
+  check_errors("decode kernel: Qwen3-1.7B's shape", decode_model({2048, 6144, 2, 16, 8, 128, 1024}), {1, 40, 600});
+}
+
+TEST_CASE("decode kernel: Llama-3.2-1B's shape") {
+  check_errors("decode kernel: Llama-3.2-1B's shape", decode_model({2048, 8192, 2, 32, 8, 64, 1024}), {1, 40, 64, 65, 66, 1100});
+}
+
+TEST_CASE("decode kernel: Llama-3.2-3B's shape") {
+  check_errors("decode kernel: Llama-3.2-3B's shape", decode_model({3072, 8192, 2, 24, 8, 128, 1024}), {1, 2, 32, 33, 34, 600, 1100});
+}
+
+TEST_CASE("decode kernel: Qwen3-8B's shape") {
+  check_errors("decode kernel: Qwen3-8B's shape", decode_model({4096, 12288, 2, 32, 8, 128, 1024}), {1, 40, 600});
+}
+
+TEST_CASE("decode kernel: Llama-3-8B's and Mistral-7B's shape") {
+  StepModelOptions options = decode_model({4096, 14336, 2, 32, 8, 128, 1024});
+  options.window = 100;
+  check_errors("decode kernel: Llama-3-8B's and Mistral-7B's shape", options, {1, 40, 600});
+}
+
+TEST_CASE("decode kernel: Mistral-Nemo-12B's shape") {
+  check_errors("decode kernel: Mistral-Nemo-12B's shape", decode_model({5120, 14336, 2, 32, 8, 128, 1024}), {1, 40, 600});
+}
+
+TEST_CASE("decode kernel: Mistral-Small-24B's shape") {
+  check_errors("decode kernel: Mistral-Small-24B's shape", decode_model({5120, 32768, 2, 32, 8, 128, 1024}), {1, 40, 600});
+}
+
+// Shapes whose rows and columns do not fill octets and stages (shape.cuh). Blocks of positions go round after so many tokens as key/value
+// heads leave blocks for: 2,048 and more.
+TEST_CASE("decode kernel: Qwen2.5-0.5B's shape") {
+  check_errors("decode kernel: Qwen2.5-0.5B's shape", long_model({896, 4864, 2, 14, 2, 64, 1096}, 4300),
+               {1, 2, 31, 32, 33, 34, 40, 65, 600, 1024, 1025, 2048, 2049, 2080, 2081, 4300});
+}
+
+TEST_CASE("decode kernel: Qwen2.5-0.5B's shape, sliding window, no vectors") {
+  StepModelOptions options = decode_model({896, 4864, 2, 14, 2, 64, 1096});
+  options.vectors = false;
+  options.window = 100;
+  check_errors("decode kernel: Qwen2.5-0.5B's shape, sliding window, no vectors", options, {1, 50, 100, 101, 133, 700});
+}
+
+TEST_CASE("decode kernel: Qwen2.5-1.5B's shape") {
+  check_errors("decode kernel: Qwen2.5-1.5B's shape", long_model({1536, 8960, 2, 12, 2, 128, 1096}, 2200),
+               {1, 2, 31, 32, 33, 34, 40, 600, 1024, 1025, 2048, 2049, 2081, 2200});
+}
+
+TEST_CASE("decode kernel: Qwen2.5-7B's shape") {
+  StepModelOptions options = decode_model({3584, 18944, 2, 28, 4, 128, 1096});
+  options.window = 200;
+  check_errors("decode kernel: Qwen2.5-7B's shape", options, {1, 32, 33, 600, 1024, 1025, 1100});
+}
+
+TEST_CASE("decode kernel: SmolLM2-135M's shape") {
+  check_errors("decode kernel: SmolLM2-135M's shape", long_model({576, 1536, 2, 9, 3, 64, 1096}, 2800),
+               {1, 2, 40, 64, 65, 66, 600, 1100, 2688, 2689, 2753, 2800});
+}
+
+TEST_CASE("decode kernel: a hundred runs of a shape that does not fill stages give the same bits") {
+  const char* name = "decode kernel: a hundred runs of a shape that does not fill stages give the same bits";
+  const auto backend = gpu(name);
+  if (!backend) return;
+  const ModelDims dims = GENERATE(ModelDims{896, 4864, 2, 14, 2, 64, 1096}, ModelDims{1536, 8960, 2, 12, 2, 128, 1096},
+                                  ModelDims{576, 1536, 2, 9, 3, 64, 1096});
+  StepModel model(*backend, decode_model(dims));
+  if (!runs_as_one_kernel(name, *backend, model)) return;
+  const std::vector<float> first = last_logits(*backend, model, 300, false);
+  for (int i = 0; i < 100; ++i) {
+    backend->run_step(model.single);
+    backend->sync();
+    CAPTURE(dims.hidden, i);
+    REQUIRE(same_bits(model.logits(), first));
+  }
+}
