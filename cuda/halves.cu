@@ -6,6 +6,7 @@
 // A block of attention and one of a product, or two of attention, have room on a multiprocessor; what begins later keeps its distance by
 // itself, since two attentions that meet slow each other down alike.
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "cuda/attention.h"
@@ -128,6 +129,7 @@ struct OpOfHalf {
   Op operator()(const SampleArgs& a) const { return a; }
 };
 
+bool is_attention(const Op& op) { return std::holds_alternative<AttentionArgs>(op); }
 bool is_of_half(const Op& op) { return !std::holds_alternative<LogitsArgs>(op) && !std::holds_alternative<SampleArgs>(op); }
 
 // The context in which a half's ops are enqueued: scratch memory is shared out.
@@ -176,7 +178,9 @@ struct SuitsHalf {
 
 bool can_be_halved(const CudaContext& context, const Step& step) {
   const int32_t rows = rows_of(step.capacity);
-  if (!step.one_row_each || rows > kMostRows || (rows + 1) / kHalves <= kFewRows) return false;
+  if (step.ops.empty() || !step.one_row_each || rows > kMostRows || (rows + 1) / kHalves <= kFewRows) return false;
+  // Where rows lie is the step's own affair only if it makes them.
+  if (!std::holds_alternative<EmbedArgs>(step.ops.front()) || std::none_of(step.ops.begin(), step.ops.end(), is_attention)) return false;
   CudaContext half = context;
   half.capacity = half_of(step.capacity);
   half.one_row_each = true;
@@ -202,8 +206,7 @@ size_t layer_bytes(const Step& step) {
 
 bool gains_in_halves(const CudaContext& context, const Step& step) {
   if (rows_of(step.capacity) < kFewestRows) return false;
-  const auto attention =
-      std::find_if(step.ops.begin(), step.ops.end(), [](const Op& op) { return std::holds_alternative<AttentionArgs>(op); });
+  const auto attention = std::find_if(step.ops.begin(), step.ops.end(), is_attention);
   if (attention == step.ops.end()) return false;
   const auto& args = std::get<AttentionArgs>(*attention);
   return step.context_tokens * args.kv_heads * args.head_dim >= kLeastContext &&
@@ -212,6 +215,7 @@ bool gains_in_halves(const CudaContext& context, const Step& step) {
 
 // Ops that wait for another stream: a kernel starts early beside the one kernel in front of it, and no other.
 void enqueue_behind_event(CudaContext& context, std::vector<Op> ops) {
+  if (ops.empty()) return;
   const bool dependent = std::exchange(context.dependent_launch, false);
   enqueue_ops(context, {ops.front()});
   context.dependent_launch = dependent;
@@ -256,7 +260,7 @@ void enqueue_halves(CudaContext& context, const Step& step) {
 
   CudaContext one = context_of_half(context, StepPart::first_half), other = context_of_half(context, StepPart::second_half);
   const std::vector<Op> ops = ops_of_half(step, first, 0);
-  const auto behind = std::find_if(ops.begin(), ops.end(), [](const Op& op) { return std::holds_alternative<AttentionArgs>(op); }) + 1;
+  const auto behind = std::find_if(ops.begin(), ops.end(), is_attention) + 1;
   enqueue_ops(one, {ops.begin(), behind});
   record(context.halves.fork, context.stream);
   enqueue_behind_event(one, {behind, ops.end()});
