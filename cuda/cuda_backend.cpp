@@ -382,7 +382,8 @@ void CudaBackend::run_step(const Step& step) {
   if (std::exchange(ahead_pending_, false)) check_cuda(cudaStreamWaitEvent(context_.stream, ahead_), "wait for an upload", {"step"});
   if (!step.copies.empty()) copy_chunks(*step.kv, step.copies);
   const bool one_kernel = context_.decode && decode_.why_not(context_, step).empty();
-  const int form = one_kernel ? 1 : runs_in_halves(context_, step) ? 2 : 0;
+  enum Form { graph, kernel, halves };
+  const Form form = one_kernel ? kernel : runs_in_halves(context_, step) ? halves : graph;
   graphs_.run(step, form, context_.stream, [&] { enqueue_step(context_, step); });
 }
 

@@ -16,7 +16,7 @@ void enqueue_halves(CudaContext& context, const Step& step);
 
 // Bytes of CudaScratch::halves.
 size_t halves_scratch(const StepCapacity& capacity);
-// How much of something each half gets two equal shares of, so that either has `each`: shares begin at multiples of 256 bytes.
+// What to reserve of something (bytes, or larger elements) so that either half has `each`: their shares begin at multiples of 256 bytes.
 constexpr size_t shared_by_halves(size_t each) { return 2 * (each + 256); }
 
 }  // namespace bolide

@@ -161,9 +161,9 @@ std::string why_not_model(const std::vector<CompiledShape>& shapes, const CudaCo
   return {};
 }
 
-// Edges' words: of one row, and what the kernel for several needs beside it.
-constexpr size_t kMaxWords = size_t{1} << 17;
-constexpr size_t words_of(bool several) { return several ? (size_t{3} << 15) * decode::kMaxRows : kMaxWords; }
+// Edges' words. Shapes with kernels for several rows have fewer of them than the largest.
+constexpr size_t kMostWords = size_t{1} << 17, kMostWordsOfRow = size_t{3} << 15;
+constexpr size_t words_of(bool several) { return several ? kMostWordsOfRow * decode::kMaxRows : kMostWords; }
 constexpr size_t buffer_bytes(bool several) { return words_of(several) * sizeof(uint64_t) + 256; }
 
 }  // namespace
@@ -222,8 +222,9 @@ DecodeLaunch DecodeSteps::launch_of(CudaContext& context, const Step& step) {
   const Pattern pattern(step);
   const NormQkvArgs& qkv = first_qkv(step);
   const CompiledShape& shape = *find_shape(shapes_, dims_of(step, pattern));
-  require_contract(static_cast<size_t>(shape.words) <= kMaxWords, "the shape's words do not fit their buffer", {"decode"});
   const bool several = step.capacity.tokens > 1;
+  require_contract(static_cast<size_t>(shape.words) * (several ? decode::kMaxRows : 1) <= words_of(several),
+                   "the shape's words do not fit their buffer", {"decode"});
   std::unique_ptr<CudaBuffer>& buffer = words_[several];
   if (!buffer) {
     buffer = std::make_unique<CudaBuffer>(buffer_bytes(several), device_, "the decode kernel");

@@ -1,7 +1,6 @@
 // The decode kernel's logits against float32's, beside those of the ops one by one.
 #pragma once
 
-#include <cmath>
 #include <vector>
 
 #include "catch.h"
@@ -23,15 +22,6 @@ inline std::vector<float> last_logits(Backend& backend, StepModel& model, int32_
   model.fill(positions - 1, 1);
   run(backend, model.single, ops);
   return model.logits();
-}
-
-inline double distance(const std::vector<float>& a, const std::vector<float>& b) {
-  double sum = 0.0, norm = 0.0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    sum += (static_cast<double>(a[i]) - b[i]) * (static_cast<double>(a[i]) - b[i]);
-    norm += static_cast<double>(b[i]) * b[i];
-  }
-  return std::sqrt(sum / norm);
 }
 
 // The kernel's logits may be as far from float32's as those of the ops one by one, which round at the same places.

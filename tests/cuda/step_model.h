@@ -224,5 +224,14 @@ class StepModel {
 inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
+// |a - b| / |b|
+inline double distance(const std::vector<float>& a, const std::vector<float>& b) {
+  double sum = 0.0, norm = 0.0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    sum += (static_cast<double>(a[i]) - b[i]) * (static_cast<double>(a[i]) - b[i]);
+    norm += static_cast<double>(b[i]) * b[i];
+  }
+  return std::sqrt(sum / norm);
+}
 
 }  // namespace bolide::cuda_test
