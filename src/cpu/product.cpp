@@ -26,16 +26,19 @@ constexpr int64_t kUnitsPerThread = 8;           // at least, so that nobody wai
 constexpr int64_t kMinTokensPerUnit = 48;
 constexpr int64_t kNoteBytes = 64;  // a cache line of its own for every worker
 
-// Whether a core streams as fast with non-temporal prefetches, which leave L2 alone, as with others. AMD's do. Intel's fetch them by the
-// few outstanding misses of the first cache alone: half of memory's rate (measured on both, docs/performance.md).
-bool streams_past_l2() {
+// Where a core streams weights to the fastest (measured on each, docs/performance.md). Zen 5 fetches them as fast past L2, which leaves
+// that to what is used again. Zen 4 loses a third by prefetches into L1, of either kind. Intel fetches non-temporal ones by the few
+// outstanding misses of L1 alone: half of memory's rate.
+PrefetchInto streamed_into() {
 #if defined(__x86_64__)
-  static const bool amd = (__builtin_cpu_init(), __builtin_cpu_is("amd") != 0);
-  return amd;
-#else
-  return false;
+  __builtin_cpu_init();
+  if (__builtin_cpu_is("amdfam19h")) return PrefetchInto::l2;  // Zen 3 and 4
+  if (__builtin_cpu_is("amd")) return PrefetchInto::l1_once;
 #endif
+  return PrefetchInto::l1;
 }
+
+const PrefetchInto kStreamedInto = streamed_into();
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
@@ -70,7 +73,7 @@ struct ReadyRows {
 // How a part of a unit is read.
 struct Stream {
   int64_t prefetch;  // bytes ahead; 0 = the weights are in cache
-  bool once;
+  PrefetchInto into;
   const void* next;  // what the worker reads after it
 };
 
@@ -188,8 +191,8 @@ class Product {
       ProductPiece piece{
           static_cast<int32_t>(token), static_cast<int32_t>(end - token), row, static_cast<int32_t>(rows), {c[0], c[1]}, kTileRows};
       for (int part = 0; part < parts_; ++part) {
-        Stream stream{i > 0 ? 0 : kPrefetchBytes, false, nullptr};
-        if (streams_) stream = {kPrefetchBytes, streams_past_l2(), after(unit, part, worker)};
+        Stream stream{i > 0 ? 0 : kPrefetchBytes, PrefetchInto::l1, nullptr};
+        if (streams_) stream = {kPrefetchBytes, kStreamedInto, after(unit, part, worker)};
         multiply(a.data + token * a.stride * static_cast<int64_t>(element_), a.stride, part * part_rows + row, piece, c[part], stream);
       }
       sink_(piece);
@@ -215,7 +218,7 @@ class Product {
                            kTileRows, stream.prefetch});
       } else {
         product_tile({reinterpret_cast<const float*>(a), stride, piece.tokens, w, matrix_.dtype(), static_cast<int>(n), matrix_.columns(),
-                      to, kTileRows, stream.prefetch, stream.once, row + n < end ? tensors[i + 1].data : stream.next});
+                      to, kTileRows, stream.prefetch, stream.into, row + n < end ? tensors[i + 1].data : stream.next});
       }
       for (int t = 0; !direct && t < piece.tokens; ++t) std::copy_n(part_c + t * kTileRows, n, c + t * kTileRows + column);
       column += n;

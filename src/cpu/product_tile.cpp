@@ -114,14 +114,29 @@ HWY_INLINE void multiply_add(const char* const* HWY_RESTRICT w, const float* HWY
 
 constexpr int64_t kLine = 64;  // bytes
 
+template <PrefetchInto kInto>
+HWY_INLINE void prefetch_line(uintptr_t at) {
+  constexpr int kLocality = kInto == PrefetchInto::l1 ? 3 : kInto == PrefetchInto::l2 ? 2 : 0;
+  __builtin_prefetch(reinterpret_cast<const void*>(at), 0, kLocality);
+}
+
 // Where prefetching stands: line after line from `at`, and from `then` on after `lines` of them.
 struct Ahead {
   uintptr_t at, then;
   int64_t lines;
 
-  HWY_INLINE void step(bool once) {
-    const auto* line = reinterpret_cast<const void*>(at);
-    once ? __builtin_prefetch(line, 0, 0) : __builtin_prefetch(line);
+  HWY_INLINE void step(PrefetchInto into) {
+    switch (into) {
+      case PrefetchInto::l1:
+        prefetch_line<PrefetchInto::l1>(at);
+        break;
+      case PrefetchInto::l1_once:
+        prefetch_line<PrefetchInto::l1_once>(at);
+        break;
+      case PrefetchInto::l2:
+        prefetch_line<PrefetchInto::l2>(at);
+        break;
+    }
     at += kLine;
     if (HWY_UNLIKELY(--lines == 0)) at = then;
   }
@@ -139,7 +154,7 @@ HWY_INLINE Ahead ahead_from(const ProductTile& tile, int64_t from, int64_t row_b
 // copied into zeroes, because nothing past a row's end may be read (the end of a mapping) or multiplied (it may be NaN).
 template <class W, int kRows, int kTokens, bool kPrefetch>
 HWY_INLINE void dot_rows(const char* const* HWY_RESTRICT w, const float* HWY_RESTRICT a, int64_t lda, int64_t columns, Ahead ahead,
-                         bool once, V* HWY_RESTRICT sums) {
+                         PrefetchInto into, V* HWY_RESTRICT sums) {
   const D d;
   V acc[kRows * kTokens];
 #pragma GCC unroll 24
@@ -150,7 +165,7 @@ HWY_INLINE void dot_rows(const char* const* HWY_RESTRICT w, const float* HWY_RES
     constexpr int kSteps = std::max<int>(1, static_cast<int>(kLine) / (kLanes * static_cast<int>(sizeof(W))));
     for (; k + kSteps * kLanes <= whole; k += kSteps * kLanes) {
 #pragma GCC unroll 4
-      for (int r = 0; r < kRows; ++r) ahead.step(once);
+      for (int r = 0; r < kRows; ++r) ahead.step(into);
 #pragma GCC unroll 4
       for (int step = 0; step < kSteps; ++step) multiply_add<W, kRows, kTokens>(w, a, lda, k + step * kLanes, acc);
     }
@@ -194,7 +209,7 @@ HWY_NOINLINE void tile_step(const ProductTile& tile, int row, int64_t k, int64_t
   V sums[kSums];
 #pragma GCC unroll 3
   for (int i = kRows * kTokens; i < kSums; ++i) sums[i] = hn::Zero(D());
-  dot_rows<W, kRows, kTokens, kPrefetch>(w, tile.a + k, tile.lda, columns, ahead, tile.once, sums);
+  dot_rows<W, kRows, kTokens, kPrefetch>(w, tile.a + k, tile.lda, columns, ahead, tile.into, sums);
   HWY_ALIGN float folded[kSums];
 #pragma GCC unroll 6
   for (int i = 0; i < kSums; i += 4) fold4(D(), sums[i], sums[i + 1], sums[i + 2], sums[i + 3], folded + i);
@@ -206,14 +221,13 @@ HWY_NOINLINE void tile_step(const ProductTile& tile, int row, int64_t k, int64_t
 
 // acc + the products of whole vectors of columns [k, end) of one row, with a prefetch `distance` bytes ahead of every line (to any place:
 // an offset between unrelated objects, hence unsigned).
-template <class W, bool kOnce>
+template <class W, PrefetchInto kInto>
 HWY_INLINE V stream_lines(const char* HWY_RESTRICT w, const float* HWY_RESTRICT a, int64_t k, int64_t end, uintptr_t distance, V acc) {
   const D d;
   constexpr auto kWidth = static_cast<int64_t>(sizeof(W));
   constexpr int64_t kStep = std::max<int64_t>(kLanes, kLine / kWidth);  // columns of a line
   const auto line = [&](int64_t at) HWY_ATTR {
-    const auto* ahead = reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(w + at * kWidth) + distance);
-    kOnce ? __builtin_prefetch(ahead, 0, 0) : __builtin_prefetch(ahead);
+    prefetch_line<kInto>(reinterpret_cast<uintptr_t>(w + at * kWidth) + distance);
 #pragma GCC unroll 8
     for (int64_t i = 0; i < kStep; i += kLanes) acc = hn::MulAdd(load_weights<W>(d, w + (at + i) * kWidth), hn::LoadU(d, a + at + i), acc);
   };
@@ -250,7 +264,7 @@ HWY_INLINE Distances distances(const ProductTile& tile) {
 }
 
 // The products of columns [k, k + columns) of a row: the accumulator of one column block.
-template <class W, bool kOnce>
+template <class W, PrefetchInto kInto>
 HWY_INLINE V stream_block(const ProductTile& tile, const Distances& distances, int64_t row, int64_t k, int64_t columns) {
   constexpr auto kWidth = static_cast<int64_t>(sizeof(W));
   const char* w = static_cast<const char*>(tile.w) + (row * tile.columns + k) * kWidth;
@@ -260,9 +274,9 @@ HWY_INLINE V stream_block(const ProductTile& tile, const Distances& distances, i
   int64_t done = 0;
   if (HWY_UNLIKELY(row == distances.row)) {
     done = std::clamp<int64_t>(distances.column - k, 0, whole);
-    acc = stream_lines<W, kOnce>(w, a, 0, done, distances.inside, acc);
+    acc = stream_lines<W, kInto>(w, a, 0, done, distances.inside, acc);
   }
-  acc = stream_lines<W, kOnce>(w, a, done, whole, distances.of_row(row), acc);
+  acc = stream_lines<W, kInto>(w, a, done, whole, distances.of_row(row), acc);
   if (const int64_t tail = columns - whole; HWY_UNLIKELY(tail > 0)) {
     W rest_w[kLanes];
     float rest_a[kLanes] = {};
@@ -277,7 +291,7 @@ HWY_INLINE V stream_block(const ProductTile& tile, const Distances& distances, i
 // One token row against weights that come from memory, row after row as they lie there. A row has one chain of multiply-adds, which alone
 // is slower than memory: the loop has so few instructions that the processor's window holds more than one row. Four rows are folded at
 // once.
-template <class W, bool kOnce>
+template <class W, PrefetchInto kInto>
 void stream_tile(const ProductTile& tile) {
   constexpr int kRows = 4;
   constexpr int64_t kBlocks = 8;  // column blocks whose sums wait for their fold
@@ -290,7 +304,7 @@ void stream_tile(const ProductTile& tile) {
       for (int r = 0; r < rows; ++r) {
         V* sum = &sums[0][r];
         for (int64_t k = 0; k < columns; k += kColumnBlock, sum += kRows)
-          *sum = stream_block<W, kOnce>(tile, ahead, row + r, first + k, std::min<int64_t>(kColumnBlock, columns - k));
+          *sum = stream_block<W, kInto>(tile, ahead, row + r, first + k, std::min<int64_t>(kColumnBlock, columns - k));
       }
       for (int64_t block = 0; block * kColumnBlock < columns; ++block) {
         V* s = sums[block];
@@ -300,6 +314,18 @@ void stream_tile(const ProductTile& tile) {
         for (int r = 0; r < kRows; ++r) tile.c[row + r] = first + block == 0 ? folded[r] : tile.c[row + r] + folded[r];
       }
     }
+  }
+}
+
+template <class W>
+void stream_tile_into(const ProductTile& tile) {
+  switch (tile.into) {
+    case PrefetchInto::l1:
+      return stream_tile<W, PrefetchInto::l1>(tile);
+    case PrefetchInto::l1_once:
+      return stream_tile<W, PrefetchInto::l1_once>(tile);
+    case PrefetchInto::l2:
+      return stream_tile<W, PrefetchInto::l2>(tile);
   }
 }
 
@@ -322,7 +348,7 @@ template <class W, bool kPrefetch>
 void tile_by_tokens(const ProductTile& tile) {
   switch (tile.tokens) {
     case 1:
-      if constexpr (kPrefetch && kLanes >= 16) return tile.once ? stream_tile<W, true>(tile) : stream_tile<W, false>(tile);
+      if constexpr (kPrefetch && kLanes >= 16) return stream_tile_into<W>(tile);
       return tile_of<W, 1, false>(tile);
     case 2:
       return tile_of<W, 2, kPrefetch>(tile);

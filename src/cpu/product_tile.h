@@ -12,6 +12,13 @@ constexpr int kTileTokens = 6;      // token rows of a tile at most
 constexpr int kTileRows = 128;      // weight rows of a tile at most
 constexpr int kColumnBlock = 1024;  // columns whose products share one accumulator
 
+// Where prefetches bring weights that come from memory.
+enum class PrefetchInto : uint8_t {
+  l1,       // and every cache on the way
+  l1_once,  // past the larger caches, which keep their room: non-temporal
+  l2,       // and no nearer: L1's few outstanding misses are left to the loads themselves
+};
+
 // c[t * ldc + r] = sum over k of a[t * lda + k] * w[r * columns + k].
 //
 // Lanes lie along k, in both operands as they are in memory, so nothing is packed or transposed: every pair (t, r) has one accumulator of
@@ -25,10 +32,10 @@ struct ProductTile {
   DType dtype;
   int rows;  // 1 .. kTileRows
   int64_t columns;
-  float* c;                    // [tokens, ldc] f32, out; written up to the next multiple of 4 rows
-  int64_t ldc;                 // at least rows rounded up to 4
-  int64_t prefetch;            // bytes: the weights come from memory and are prefetched so far ahead; 0 = they are in cache
-  bool once = false;           // prefetched weights are not needed again: no room in L2 for them (non-temporal)
+  float* c;          // [tokens, ldc] f32, out; written up to the next multiple of 4 rows
+  int64_t ldc;       // at least rows rounded up to 4
+  int64_t prefetch;  // bytes: the weights come from memory and are prefetched so far ahead; 0 = they are in cache
+  PrefetchInto into = PrefetchInto::l1;
   const void* next = nullptr;  // what the caller reads after w; the last `prefetch` bytes of w prefetch its beginning
 };
 void product_tile(const ProductTile& tile);

@@ -166,11 +166,11 @@ TEST_CASE("how far and where prefetches go changes no bit") {
             std::vector<float> want(kTileTokens * kTileRows), got(kTileTokens * kTileRows);
             product_tile(tile_of(w, a.data(), tokens, want.data(), 0));
             for (const int64_t prefetch : {1, 64, 700, 6144, 1 << 20}) {
-              for (const bool once : {false, true}) {
+              for (const PrefetchInto into : {PrefetchInto::l1, PrefetchInto::l1_once, PrefetchInto::l2}) {
                 for (const void* next : {static_cast<const void*>(nullptr), static_cast<const void*>(a.data())}) {
                   INFO(target << ", " << dtype_name(dtype) << ", [" << rows << ", " << columns << "], prefetch " << prefetch);
                   ProductTile tile = tile_of(w, a.data(), tokens, got.data(), prefetch);
-                  tile.once = once;
+                  tile.into = into;
                   tile.next = next;
                   product_tile(tile);
                   for (int t = 0; t < tokens; ++t) {
