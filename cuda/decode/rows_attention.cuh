@@ -12,29 +12,42 @@ namespace bolide::decode {
 template <class S, int N>
 __device__ inline void poll_partials(PartialWords (&got)[N], const uint64_t* words, int rank, int part, int stride, int lane,
                                      uint32_t epoch, Patience& patience, uint32_t phase) {
-  static_assert(!S::kTwoHeads, "the parts have one maximum and sum");
   const int source = lane % kGroupBlocks, half = lane / kGroupBlocks;
   const uint64_t* at = words + ((rank * (S::kCombined / 8) + part) * kGroupBlocks + source) * 4 + 2 * half;
   const uint64_t* sum_at = words + S::kPartialWords + (rank * kGroupBlocks + source) * 4;
+  const auto is_part = [&](int i) { return S::kCombined / 8 == N * stride || part + i * stride < S::kCombined / 8; };
   bool missing;
   int n = 0;
   do {
     const WordPair sums = load_words(sum_at);
     missing = !sums.are_of(epoch);
+    WordPair second = sums;
+    if (S::kTwoHeads && S::head_in_share(rank * S::kCombined + S::kCombined - 8) > 0) {
+      second = load_words(sum_at + 2);
+      missing |= !second.are_of(epoch);
+    }
 #pragma unroll
     for (int i = 0; i < N; ++i) {
-      got[i] = {load_words(at + i * stride * kGroupBlocks * 4), sums};
+      if (!is_part(i)) break;
+      got[i] = {load_words(at + i * stride * kGroupBlocks * 4),
+                S::head_in_share(rank * S::kCombined + 8 * (part + i * stride)) > 0 ? second : sums};
       missing |= !got[i].values.are_of(epoch);
     }
     ++n;
   } while (__any_sync(kAllLanes, missing && patience.holds(n, phase)));
 }
 
+// Positions that the Dh / 4 lanes of a head take at a time, so many that none of them has more than one score.
+template <class S>
+constexpr int kPositionsTogether = min_of(16, S::kHeadDim / 4 / Softmax<S>::kHeads);
+
 template <class S, int kRows, Probe kProbe>
 __device__ void RowsWorker<S, kRows, kProbe>::make_heads(const Layer& l, int layer, uint32_t epoch) {
-  constexpr int kHeads = (S::kQueryHeads + 2) / kTeam;  // of a warp: every kTeam th
+  constexpr int kHeads = (S::kQueryHeads + 2 + kTeam - 1) / kTeam;  // of a warp, at most: every kTeam th
   const bool appends = owns_new_position();
-  static_assert(kHeads * kTeam == S::kQueryHeads + 2);
+  const auto is_made = [&](int head) {
+    return head < S::kQueryHeads || (appends && (kHeads * kTeam == S::kQueryHeads + 2 || head < S::kQueryHeads + 2));
+  };
   HeadMaker<S> makers[kHeads];
 #pragma unroll
   for (int i = 0; i < kHeads; ++i) makers[i].start(l, i * kTeam + part(), lane);
@@ -48,7 +61,7 @@ __device__ void RowsWorker<S, kRows, kProbe>::make_heads(const Layer& l, int lay
     for (int i = 0; i < kHeads; ++i) {
       // K and V of the new position are wanted where they are stored alone; elsewhere a head that is there anyway stands for them.
       const int head = i * kTeam + part();
-      const uint64_t* at = from + (head < S::kQueryHeads || appends ? head : part() % S::kQueryHeads) * S::kHeadDim / 2;
+      const uint64_t* at = from + (is_made(head) ? head : part() % S::kQueryHeads) * S::kHeadDim / 2;
       low[i] = load_word(at);
       high[i] = load_word(at + HeadMaker<S>::kHalf / 2);
     }
@@ -61,7 +74,7 @@ __device__ void RowsWorker<S, kRows, kProbe>::make_heads(const Layer& l, int lay
   const float2 turn[2] = {make_float2(pairs.x, pairs.y), make_float2(pairs.z, pairs.w)};
 #pragma unroll
   for (int i = 0; i < kHeads; ++i)
-    if (const int head = i * kTeam + part(); head < S::kQueryHeads || appends)
+    if (const int head = i * kTeam + part(); is_made(head))
       makers[i].finish(floats_of(low[i]), floats_of(high[i]), turn, p, sh.attention.row[own_row()], head);
   meet_team();
 }
@@ -93,7 +106,7 @@ __device__ typename RowsWorker<S, kRows, kProbe>::Round RowsWorker<S, kRows, kPr
 
 template <class S, int kRows, Probe kProbe>
 __device__ void RowsWorker<S, kRows, kProbe>::attend(Round round, int window, int layer, uint32_t epoch) {
-  using Lanes = Softmax<S, 16 * S::kQueryHeads <= S::kHeadDim / 4 ? 16 : 8>;
+  using Lanes = Softmax<S, kPositionsTogether<S>>;
   constexpr int kAtOnce = Lanes::kTogether * Lanes::kGroups;  // positions that the warp takes at a time
   Lanes lanes;
   if (own_row() < rows()) lanes.start(sh.attention.row[own_row()], lane);
@@ -155,18 +168,24 @@ __device__ void RowsWorker<S, kRows, kProbe>::publish_part(const Lanes& lanes, u
     store_floats(to + (d / 8 * kGroupBlocks + source) * 4 + d % 8 / 2, lanes.values[h][0], lanes.values[h][1], epoch);
     store_floats(to + (d / 8 * kGroupBlocks + source) * 4 + d % 8 / 2 + 1, lanes.values[h][2], lanes.values[h][3], epoch);
   }
-  const int share = lane % kGroupBlocks, head = share * S::kCombined / S::kHeadDim;
-  const float maximum = Lanes::of_head(lanes.maximum, head, lane % Lanes::kLanes),
-              sum = Lanes::of_head(lanes.sum, head, lane % Lanes::kLanes);
-  if (lane < kGroupBlocks) {
-    store_word(to + S::kPartialWords + (share * kGroupBlocks + source) * 4, __float_as_uint(maximum), 0, epoch);
-    store_word(to + S::kPartialWords + (share * kGroupBlocks + source) * 4 + 1, __float_as_uint(sum), 0, epoch);
+  // Of a share's first head, and of its last where that is another.
+  const int share = lane % kGroupBlocks;
+#pragma unroll
+  for (int i = 0; i < (S::kTwoHeads ? 2 : 1); ++i) {
+    const int d = share * S::kCombined + i * (S::kCombined - 8);
+    const float maximum = Lanes::of_head(lanes.maximum, d / S::kHeadDim, lane % Lanes::kLanes),
+                sum = Lanes::of_head(lanes.sum, d / S::kHeadDim, lane % Lanes::kLanes);
+    uint64_t* at = to + S::kPartialWords + (share * kGroupBlocks + source) * 4 + 2 * i;
+    if (lane < kGroupBlocks && i == S::head_in_share(d)) {
+      store_word(at, __float_as_uint(maximum), 0, epoch);
+      store_word(at + 1, __float_as_uint(sum), 0, epoch);
+    }
   }
 }
 
 template <class S, int kRows, Probe kProbe>
 __device__ void RowsWorker<S, kRows, kProbe>::combine(int layer, uint32_t epoch) {
-  constexpr int kParts = S::kCombined / 8 / kTeam;  // of 8 outputs each: every kTeam th is the warp's
+  constexpr int kAll = S::kCombined / 8, kParts = (kAll + kTeam - 1) / kTeam;  // of 8 outputs each: every kTeam th is the warp's
   const uint64_t* from = own_words(own_row()) + Words::kPartials + group() * S::kGroupWords;
   uint64_t* to[kParts];
 #pragma unroll
@@ -176,7 +195,10 @@ __device__ void RowsWorker<S, kRows, kProbe>::combine(int layer, uint32_t epoch)
   poll_partials<S, kParts>(partials, from, rank(), part(), kTeam, lane, epoch, ring.patience, where(layer, combination));
   mark(combination, waiting);
 #pragma unroll
-  for (int i = 0; i < kParts; ++i) publish_elements(to[i], combine_partials(partials[i], lane), lane < 8 && lane % 4 == 0, epoch);
+  for (int i = 0; i < kParts; ++i) {
+    if (kAll < kParts * kTeam && i * kTeam + part() >= kAll) break;
+    publish_elements(to[i], combine_partials(partials[i], lane), lane < 8 && lane % 4 == 0, epoch);
+  }
   mark(combination, computing);
 }
 

@@ -13,6 +13,9 @@
 
 namespace bolide::decode {
 
+// Stages of the rows' vectors that a warp can have in registers: 64 of those.
+__host__ __device__ constexpr int most_stages_of_vectors(int rows) { return rows <= kFewerRows ? 8 : 4; }
+
 // A warp's part of the rows' vectors: words of two elements for each of N stages and 4 pieces. Lanes of rows that are not there have the
 // first row's: their columns of the products are not looked at.
 template <int N, int kRows>
@@ -21,12 +24,13 @@ struct RowsPart {
   uint32_t v[N][4][kHalves ? 2 : 4];
 };
 
-// Polls it, from `words` on: first a lane's last word alone until that has come, since polls of everything are in the way of what they wait
-// for. squares_words: where the sums of squares begin, or null; returned are those of a row over the warp's eights, see row_of_squares().
+// Polls it, from `words` on: first a lane's last word of stage `gate` alone until that has come, since polls of everything are in the way
+// of what they wait for. squares_words: where the sums of squares begin, or null; returned are those of a row over the warp's eights, see
+// row_of_squares().
 template <int N, int kRows>
-__device__ inline float poll_rows(RowsPart<N, kRows>& x, const uint64_t* words, const uint64_t* squares_words, int rows, int warp, int lane,
-                                  uint32_t epoch, Patience& patience, uint32_t phase) {
-  static_assert(N <= 3, "more loads do not stay in registers");
+__device__ inline float poll_rows(RowsPart<N, kRows>& x, const uint64_t* words, const uint64_t* squares_words, int gate, int rows, int warp,
+                                  int lane, uint32_t epoch, Patience& patience, uint32_t phase) {
+  static_assert(N <= most_stages_of_vectors(kRows), "more loads do not stay in registers");
   constexpr int kPiece = 4 * kEightWords, kStage = kStageColumns / 8 * kEightWords;
   constexpr bool kHalves = RowsPart<N, kRows>::kHalves;
   const int n = kHalves ? lane >> 2 & 3 : lane >> 2, row = n < rows ? n : 0, first = 4 * (lane & 1);
@@ -34,7 +38,7 @@ __device__ inline float poll_rows(RowsPart<N, kRows>& x, const uint64_t* words, 
   // Of the lane's eight and four rows.
   const uint64_t* squares_at = squares_words + ((128 / 8 * warp + (lane >> 1)) * kMaxRows + first) / 2;
   const uint32_t age = age_bit(epoch);
-  for (int i = 0; __any_sync(kAllLanes, ((load_word(at + kStage * (N - 1) + 3 * kPiece + (kHalves ? 0 : 1)).low ^ age) & kAgeBit) != 0 &&
+  for (int i = 0; __any_sync(kAllLanes, ((load_word(at + kStage * gate + 3 * kPiece + (kHalves ? 0 : 1)).low ^ age) & kAgeBit) != 0 &&
                                             patience.holds(i, phase));)
     ++i;
   uint32_t squares[N][4], wrong;
@@ -103,71 +107,133 @@ __device__ constexpr int sum_at(int octet, int m, int r) {
   return (octet * kRows + m) * 8 + r;
 }
 
-// The warp's share of the octets' products with kRows rows, into sums: kOctets octets of kRowStages stages. fetch() fills x and is called
-// once, after the first stages are in registers, so that weights move while the vectors are still under way.
-template <int kRowStages, int kOctets, int kRows, int kStages, class Fetch>
+// How octets of weights are multiplied by kRows vectors. kPaired: two octets in one multiplication.
+template <int kRows, bool kPaired>
+struct RowsSums {
+  static constexpr bool kHalves = RowsPart<1, kRows>::kHalves;
+  static constexpr int kOfOne = kPaired && !kHalves ? 2 : 1;
+};
+
+// c: chains of dependent multiplications; a, b: a stage of weights of an octet, and of the next where that is in the same multiplication
+// (the same once more where there is none: that half of the sums is not looked at).
+template <int kRows, bool kPaired, int kChains, class Part>
+__device__ inline void multiply_stage(float (&c)[kChains][4], uint4 (&a)[4], uint4 (&b)[4], const Part& v, bool odd) {
+  in_order(a, odd);
+  if (RowsSums<kRows, kPaired>::kOfOne == 2 && &a != &b) in_order(b, odd);
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    if constexpr (RowsSums<kRows, kPaired>::kHalves) {
+      multiply(c[j % kChains], a[j], v[j][0], v[j][1]);
+    } else {
+      const uint4 lower = RowsSums<kRows, kPaired>::kOfOne == 2 ? b[j] : make_uint4(0, 0, 0, 0);
+      multiply(c[2 * j % kChains], make_uint4(a[j].x, a[j].y, lower.x, lower.y), v[j][0], v[j][1]);
+      multiply(c[(2 * j + 1) % kChains], make_uint4(a[j].z, a[j].w, lower.z, lower.w), v[j][2], v[j][3]);
+    }
+  }
+}
+// The chains' sums into `sums`, of octet `octet` and maybe the next.
+template <int kRows, bool kPaired, int kChains>
+__device__ inline void leave_sums(float (&c)[kChains][4], float* sums, int octet, int lane) {
+  const int g = lane >> 2, t = lane & 3;
+  float(&sum)[4] = c[0];
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    if (kChains == 2) sum[j] += c[1][j];
+    if (kChains == 4) sum[j] = (sum[j] + c[1][j]) + (c[kChains - 2][j] + c[kChains - 1][j]);
+  }
+  if constexpr (RowsSums<kRows, kPaired>::kHalves) {
+    // Weight row g times rows 2 t, 2 t + 1: the other half's columns lie two lanes further.
+    float first = t < 2 ? sum[0] : sum[2], second = t < 2 ? sum[1] : sum[3];
+    first += __shfl_xor_sync(kAllLanes, first, 2);
+    second += __shfl_xor_sync(kAllLanes, second, 2);
+    if (t < 2) sums[sum_at<kRows>(octet, 2 * t, g)] = first, sums[sum_at<kRows>(octet, 2 * t + 1, g)] = second;
+  } else {
+    // Weight row g times rows 2 t, 2 t + 1: of one octet, and of the next.
+#pragma unroll
+    for (int j = 0; j < 2 * RowsSums<kRows, kPaired>::kOfOne; ++j) sums[sum_at<kRows>(octet + j / 2, 2 * t + j % 2, g)] = sum[j];
+  }
+}
+
+// The warp's share of the octets' products with kRows rows, into sums: `octets` of kRowStages stages, one octet after the other, kOctets at
+// most or exactly (kAll). Wide vectors leave no registers for octets that may be there or not: then one is taken at a time. fetch() fills x
+// and is called once, after the first stages are in registers, so that weights move while the vectors are still under way.
+template <int kRowStages, int kOctets, int kRows, bool kAll, int kStages, class Fetch>
 __device__ inline void rows_product(Ring<kStages>& ring, int octets, RowsPart<kRowStages, kRows>& x, float* sums, int warp, int lane,
                                     Fetch&& fetch) {
-  constexpr int kInRegisters = 6;  // stages: 96 registers
-  static_assert(kRowStages <= 3, "weights and vectors do not stay in registers at once");
-  constexpr int kTogether = kInRegisters / kRowStages < kOctets ? kInRegisters / kRowStages : kOctets;  // octets
+  constexpr int kInRegisters = kRowStages == 1 || kOctets == 1 ? 6 : kRowStages == 2 ? 4 : part_of(kRowStages, 2);  // stages
+  constexpr int kMost = max_of(min_of(kInRegisters / kRowStages, kOctets), 1);
+  constexpr int kTogether = kRowStages > 1 && (!kAll || kOctets % kMost != 0) ? 1 : kMost;  // octets
+  constexpr bool kPresent = kTogether == 1 || (kAll && kOctets % kTogether == 0);
+  constexpr int kPartStages = min_of(kInRegisters, kRowStages);
   static_assert(kTogether == 1 || kTogether % 2 == 0);
-  constexpr bool kHalves = RowsPart<kRowStages, kRows>::kHalves;
-  constexpr int kOfOne = kHalves || kTogether == 1 ? 1 : 2;  // octets of a multiplication
-  constexpr int kSums = kTogether / kOfOne;
-  constexpr int kChains = (kSums == 1 ? 2 : 1) * (kHalves ? 1 : 2);  // of dependent multiplications for each
-  const int g = lane >> 2, t = lane & 3;
-  const bool odd = g & 1;
+  constexpr bool kPaired = kTogether > 1;
+  constexpr int kOfOne = RowsSums<kRows, kPaired>::kOfOne, kSums = kTogether / kOfOne;
+  constexpr int kChains = (kSums == 1 ? 2 : 1) * (RowsSums<kRows, kPaired>::kHalves ? 1 : 2);
+  const bool odd = lane >> 2 & 1;
+  uint4 w[kTogether * kPartStages][4];
+  const auto take_part = [&](int o) {
+    take<Columns<kRowStages * kStageColumns>>(ring, (kPresent ? kTogether : min(octets - o, kTogether)) * kPartStages, 0, warp, lane, w);
+  };
+  take_part(0);
+  fetch();  // not within the loop: what may be fetched there or not did not stay in registers
 #pragma unroll 1
-  for (int o = 0; o < octets; o += kTogether) {
+  for (int o = 0;;) {
     float c[kSums][kChains][4] = {};
-    uint4 w[kTogether * kRowStages][4];
-    take<Columns<kRowStages * kStageColumns>>(ring, min(octets - o, kTogether) * kRowStages, 0, warp, lane, w);
-    if (o == 0) fetch();
 #pragma unroll
-    for (int s = 0; s < kRowStages; ++s) {
+    for (int part = 0; part < kRowStages; part += kPartStages) {
+      if (part > 0) take_part(o);
 #pragma unroll
-      for (int i = 0; i < kSums; ++i) {
-        if (o + kOfOne * i >= octets) break;
-        uint4(&a)[4] = w[kOfOne * i * kRowStages + s];
-        uint4(&b)[4] = w[(kOfOne * i + kOfOne - 1) * kRowStages + s];
-        in_order(a, odd);
-        if (kOfOne == 2) in_order(b, odd);
+      for (int s = 0; s < kPartStages; ++s) {
 #pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          const auto& v = x.v[s][j];
-          if constexpr (kHalves) {
-            multiply(c[i][j % kChains], a[j], v[0], v[1]);
-          } else {
-            const uint4 lower = kOfOne == 2 ? b[j] : make_uint4(0, 0, 0, 0);
-            multiply(c[i][2 * j % kChains], make_uint4(a[j].x, a[j].y, lower.x, lower.y), v[0], v[1]);
-            multiply(c[i][(2 * j + 1) % kChains], make_uint4(a[j].z, a[j].w, lower.z, lower.w), v[2], v[3]);
-          }
+        for (int i = 0; i < kSums; ++i) {
+          if (!kPresent && o + kOfOne * i >= octets) break;
+          multiply_stage<kRows, kPaired>(c[i], w[kOfOne * i * kPartStages + s], w[(kOfOne * i + kOfOne - 1) * kPartStages + s],
+                                         x.v[part + s], odd);
         }
       }
     }
 #pragma unroll
     for (int i = 0; i < kSums; ++i) {
-      if (o + kOfOne * i >= octets) break;
-      float(&sum)[4] = c[i][0];
+      if (!kPresent && o + kOfOne * i >= octets) break;
+      leave_sums<kRows, kPaired>(c[i], sums, o + kOfOne * i, lane);
+    }
+    if (kTogether == kOctets || (o += kTogether) >= octets) break;
+    take_part(o);
+  }
+}
+
+// The same of kOctets octets whose stages come in turns, all octets' first, then their second, ... (stream.cuh): so no more of the vectors
+// need be in registers at once than kRowsPiece. fetch(x, first) fills x with stages first, first + 1, ... of them.
+template <int kRowStages, int kRows>
+constexpr int kRowsPiece = part_of(kRowStages, kRows <= kFewerRows ? 8 : 3);
+template <int kRowStages, int kOctets, int kRows, int kStages, class Fetch>
+__device__ inline void rows_product_by_stages(Ring<kStages>& ring, float* sums, int warp, int lane, Fetch&& fetch) {
+  constexpr int kPiece = kRowsPiece<kRowStages, kRows>;
+  constexpr int kAtOnce = part_of(kPiece, max_of(2 / kOctets, 1));  // stages of every octet
+  constexpr bool kPaired = kOctets > 1;
+  constexpr int kOfOne = RowsSums<kRows, kPaired>::kOfOne, kSums = (kOctets + kOfOne - 1) / kOfOne;
+  constexpr int kChains = (kSums == 1 ? 2 : 1) * (RowsSums<kRows, kPaired>::kHalves ? 1 : 2);
+  const bool odd = lane >> 2 & 1;
+  float c[kSums][kChains][4] = {};
+#pragma unroll 1
+  for (int first = 0; first < kRowStages; first += kPiece) {
+    RowsPart<kPiece, kRows> x;
 #pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        if (kChains == 2) sum[j] += c[i][1][j];
-        if (kChains == 4) sum[j] = (sum[j] + c[i][1][j]) + (c[i][kChains - 2][j] + c[i][kChains - 1][j]);
-      }
-      if constexpr (kHalves) {
-        // Weight row g times rows 2 t, 2 t + 1: the other half's columns lie two lanes further.
-        float first = t < 2 ? sum[0] : sum[2], second = t < 2 ? sum[1] : sum[3];
-        first += __shfl_xor_sync(kAllLanes, first, 2);
-        second += __shfl_xor_sync(kAllLanes, second, 2);
-        if (t < 2) sums[sum_at<kRows>(o + i, 2 * t, g)] = first, sums[sum_at<kRows>(o + i, 2 * t + 1, g)] = second;
-      } else {
-        // Weight row g times rows 2 t, 2 t + 1: of one octet, and of the next.
+    for (int part = 0; part < kPiece; part += kAtOnce) {
+      uint4 w[kAtOnce * kOctets][4];
+      take<Columns<kRowStages * kStageColumns>>(ring, kAtOnce * kOctets, 0, warp, lane, w);
+      if (part == 0) fetch(x, first);
 #pragma unroll
-        for (int j = 0; j < 2 * kOfOne; ++j) sums[sum_at<kRows>(o + kOfOne * i + j / 2, 2 * t + j % 2, g)] = sum[j];
+      for (int s = 0; s < kAtOnce; ++s) {
+#pragma unroll
+        for (int i = 0; i < kSums; ++i)
+          multiply_stage<kRows, kPaired>(c[i], w[s * kOctets + kOfOne * i], w[s * kOctets + min_of(kOfOne * i + kOfOne - 1, kOctets - 1)],
+                                         x.v[part + s], odd);
       }
     }
   }
+#pragma unroll
+  for (int i = 0; i < kSums; ++i) leave_sums<kRows, kPaired>(c[i], sums, kOfOne * i, lane);
 }
 
 }  // namespace bolide::decode

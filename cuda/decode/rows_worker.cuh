@@ -74,16 +74,16 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
   __device__ uint64_t* own_words(int of_row) const { return p.words + Words::kRows + of_row * Words::kOwn; }
   __device__ void leave_squares(int of_row, float squares) { sh.squares[parity][of_row][warp] = squares; }
   template <int N>
-  __device__ void poll(RowsPart<N, kRows>& x, int from, uint32_t epoch, int layer, Phase phase) {
+  __device__ void poll(RowsPart<N, kRows>& x, int from, int gate, uint32_t epoch, int layer, Phase phase) {
     mark(phase, loading);
-    poll_rows(x, p.words + from, nullptr, rows(), warp, lane, epoch, ring.patience, where(layer, phase));
+    poll_rows(x, p.words + from, nullptr, gate, rows(), warp, lane, epoch, ring.patience, where(layer, phase));
     mark(phase, waiting);
   }
   // With the sums of squares of the residual stream's rows.
   __device__ void poll_hidden(RowsPart<S::kHidden, kRows>& x, int from, int squares_from, uint32_t epoch, int layer, Phase phase) {
     mark(phase, loading);
     const float squares =
-        poll_rows(x, p.words + from, p.words + squares_from, rows(), warp, lane, epoch, ring.patience, where(layer, phase));
+        poll_rows(x, p.words + from, p.words + squares_from, S::kHidden - 1, rows(), warp, lane, epoch, ring.patience, where(layer, phase));
     const int of_row = row_of_squares(lane);
     if ((lane & 6) == 0 && of_row < kRows) leave_squares(of_row, squares);
     mark(phase, waiting);
@@ -114,16 +114,27 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
     const __nv_bfloat16* from = p.table + static_cast<int64_t>(token(of_row)) * (S::kHidden * kStageColumns);
     const float* norm = sh.layers[0].input_norm;
     float squares = 0.0f;
+#pragma unroll 1
+    for (int s = 0; s < S::kHidden; ++s) {
+      uint32_t made[4][kLaneColumns / 2];
 #pragma unroll
-    for (int i = 0; i < 4 * S::kHidden; ++i) {
-      const int column = kStageColumns * (i / 4) + 128 * warp + 32 * (i % 4) + 8 * (lane & 3) + (kHalves ? lane >> 4 << 2 : 0);
+      for (int i = 0; i < 4; ++i) {
+        const int column = kStageColumns * s + 128 * warp + 32 * i + 8 * (lane & 3) + (kHalves ? lane >> 4 << 2 : 0);
 #pragma unroll
-      for (int j = 0; j < kLaneColumns / 2; ++j) {
-        const uint32_t pair = *reinterpret_cast<const uint32_t*>(from + column + 2 * j);
-        const float2 w = *reinterpret_cast<const float2*>(norm + column + 2 * j);
-        const float a = low_bf16(pair) * p.embed_scale, b = high_bf16(pair) * p.embed_scale;
-        squares += a * a + b * b;
-        x.v[i / 4][i % 4][j] = pack_bf16(a * w.x, b * w.y);
+        for (int j = 0; j < kLaneColumns / 2; ++j) {
+          const uint32_t pair = *reinterpret_cast<const uint32_t*>(from + column + 2 * j);
+          const float2 w = *reinterpret_cast<const float2*>(norm + column + 2 * j);
+          const float a = low_bf16(pair) * p.embed_scale, b = high_bf16(pair) * p.embed_scale;
+          squares += a * a + b * b;
+          made[i][j] = pack_bf16(a * w.x, b * w.y);
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < 4 * S::kHidden; ++i) {
+#pragma unroll
+        for (int j = 0; j < kLaneColumns / 2; ++j) {
+          if (i / 4 == s) x.v[i / 4][i % 4][j] = made[i % 4][j];
+        }
       }
     }
     squares += __shfl_xor_sync(kAllLanes, squares, 1);
@@ -139,7 +150,7 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
   __device__ void qkv(const Layer& l, int layer, uint32_t epoch) {
     forget_places();
     RowsPart<S::kHidden, kRows> x;
-    rows_product<S::kHidden, S::kHeadOctets, kRows>(ring, S::kHeadOctets, x, own_sums(), warp, lane, [&] {
+    rows_product<S::kHidden, S::kHeadOctets, kRows, true>(ring, S::kHeadOctets, x, own_sums(), warp, lane, [&] {
       if (layer > 0)
         poll_hidden(x, Words::kHiddenIn, Words::kSquaresIn, epoch - 1, layer, qkv_product);
       else
@@ -185,8 +196,15 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
     forget_places();
     float weight = 0.0f;
     if (const Place own; own.owns_residual()) weight = norm[own.residual_at(block())];
-    RowsPart<kRowStages, kRows> x;
-    rows_product<kRowStages, S::kHidden, kRows>(ring, S::kHidden, x, own_sums(), warp, lane, [&] { poll(x, from, epoch, layer, phase); });
+    if constexpr (S::kHidden == 1) {
+      RowsPart<kRowStages, kRows> x;
+      rows_product<kRowStages, 1, kRows, true>(ring, 1, x, own_sums(), warp, lane,
+                                               [&] { poll(x, from, kRowStages - 1, epoch, layer, phase); });
+    } else {
+      rows_product_by_stages<kRowStages, S::kHidden, kRows>(ring, own_sums(), warp, lane, [&](auto& x, int first) {
+        poll(x, from + first * Words::kVector, kRowStages - 1 - first, epoch, layer, phase);
+      });
+    }
     const Place own;  // beside the others' products
     const int at = own.residual_at(block());
     uint64_t* words = word_for(to, at, own.row);
@@ -210,7 +228,7 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
   __device__ void gate_up(const Layer& l, int layer, uint32_t epoch) {
     forget_places();
     RowsPart<S::kHidden, kRows> x;
-    rows_product<S::kHidden, 2 * S::kMlp, kRows>(ring, 2 * S::kMlp, x, own_sums(), warp, lane, [&] {
+    rows_product<S::kHidden, 2 * S::kMlp, kRows, true>(ring, 2 * S::kMlp, x, own_sums(), warp, lane, [&] {
       poll_hidden(x, Words::kHiddenPost, Words::kSquaresPost, epoch, layer, gate_up_product);
     });
     const Place own;  // beside the others' products

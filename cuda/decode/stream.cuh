@@ -109,6 +109,22 @@ struct Producer {
       place.next();
     }
   }
+  // The block's octets of the residual stream, in turns: all octets' first stages, then their second, ...
+  __device__ void octets_by_stages(const __nv_bfloat16* weight, int first_row, int row_stages) {
+    const int columns = row_stages * kStageColumns;
+    const __nv_bfloat16* first = weight + static_cast<int64_t>(first_row) * columns;
+#pragma unroll 1
+    for (int s = 0; s < row_stages; ++s) {
+#pragma unroll 1
+      for (int o = 0; o < S::kHidden; ++o) {
+        const __nv_bfloat16* from = first + (8 * o * row_stages + s) * kStageColumns;
+        char* to = next_slot(kStageBytes);
+#pragma unroll
+        for (int row = 0; row < 8; ++row) copy(to + row * kRowBytes, from + row * columns, kRowBytes);
+        place.next();
+      }
+    }
+  }
   // An even number of rows, eight at most, of matrix C. Two are one copy where they are one piece of memory, else two copies that wait for
   // their turn together.
   template <class C>
@@ -197,6 +213,10 @@ struct Producer {
         const __nv_bfloat16* weight = is_head ? p.head : phase == 0 ? l.qkv : phase == 1 ? l.output : phase == 2 ? l.gate_up : l.down;
         if constexpr (!S::kWhole) {
           part_rows(weight, phase, block, group, rank, is_head ? head_octets : -1);
+          continue;
+        }
+        if (kRows > 1 && S::kHidden > 1 && !is_head && phase % 2 == 1) {
+          octets_by_stages(weight, block * S::kHidden * 8, phase == 1 ? S::kQueries : S::kMlp);
           continue;
         }
         const int row_stages = phase == 1 ? S::kQueries : phase == 3 ? S::kMlp : S::kHidden;

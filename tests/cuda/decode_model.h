@@ -24,8 +24,8 @@ inline StepModelOptions decode_model(const ModelDims& dims = {1024, 3072, 2, 16,
 }
 // For sequences with these last positions.
 using Positions = std::vector<int32_t>;
-inline StepModelOptions several_model(const Positions& last) {
-  StepModelOptions options = decode_model();
+inline StepModelOptions several_model(const Positions& last, const ModelDims& dims = decode_model().dims) {
+  StepModelOptions options = decode_model(dims);
   options.sequences = static_cast<int32_t>(last.size());
   options.chunks = *std::max_element(last.begin(), last.end()) / options.chunk + 1;
   return options;

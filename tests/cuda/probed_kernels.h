@@ -7,9 +7,9 @@
 
 namespace bolide::cuda_test {
 
-// With pseudo-random delays. Qwen3-0.6B's shape, and for one row those of Qwen2.5-0.5B and SmolLM2-135M.
+// Qwen3-0.6B's shape, and for one row those of Qwen2.5-0.5B and SmolLM2-135M. With pseudo-random delays; also Llama-3.2-1B's shape.
 const std::vector<decode::CompiledShape>& delayed_shapes();
-// In which a block can leave out a publication. Qwen3-0.6B's shape.
+// In which a block can leave out a publication.
 const std::vector<decode::CompiledShape>& losing_shapes();
 
 }  // namespace bolide::cuda_test

@@ -5,7 +5,7 @@
 
 #include "catch.h"
 #include "core/error.h"
-#include "decode_errors.h"
+#include "decode_several.h"
 #include "gpu.h"
 
 using namespace bolide;
@@ -15,40 +15,6 @@ namespace {
 
 // Sequences of several lengths whose last tokens go through the kernel together.
 const Positions kLast{0, 32, 31, 700, 64, 513, 1279, 200};
-std::vector<std::vector<float>> logits_of(Backend& backend, StepModel& model, const std::vector<int32_t>& which, bool ops,
-                                          const Positions& last = kLast) {
-  last_step(model, which, last);
-  run(backend, model.each, ops);
-  std::vector<std::vector<float>> all;
-  for (size_t i = 0; i < which.size(); ++i) all.push_back(model.logits(static_cast<int32_t>(i)));
-  return all;
-}
-void check_several(const char* name, const StepModelOptions& options, const std::vector<std::vector<int32_t>>& together,
-                   const Positions& last = kLast) {
-  const auto bf16 = gpu(name);
-  if (!bf16) return;
-  const auto f32 = gpu(name, DType::f32);
-  StepModel model(*bf16, options), exact(*f32, options);
-  if (!runs_as_one_kernel(name, *bf16, model)) return;
-  run_contexts(*bf16, model, last);
-  run_contexts(*f32, exact, last);
-  std::vector<std::vector<float>> seen[2] = {std::vector<std::vector<float>>(last.size()), std::vector<std::vector<float>>(last.size())};
-  for (const std::vector<int32_t>& which : together) {
-    CAPTURE(which);
-    const auto expected = logits_of(*f32, exact, which, true, last), ops = logits_of(*bf16, model, which, true, last);
-    REQUIRE(bf16->step_form(model.each, 1).text.rfind("one kernel", 0) == 0);
-    const auto kernel = logits_of(*bf16, model, which, false, last);
-    for (size_t i = 0; i < which.size(); ++i) {
-      const double by_ops = distance(ops[i], expected[i]), by_kernel = distance(kernel[i], expected[i]);
-      CAPTURE(which, i, by_ops, by_kernel);
-      CHECK(by_kernel < 1.5 * by_ops);
-      CHECK(by_kernel < 0.05);
-      std::vector<float>& before = seen[which.size() > 4][static_cast<size_t>(which[i])];  // beside others
-      if (!before.empty()) CHECK(same_bits(kernel[i], before));
-      before = kernel[i];
-    }
-  }
-}
 const std::vector<std::vector<int32_t>> kTogether{
     {0, 1, 2, 3}, {6, 3}, {5, 0, 4}, {6, 5, 4, 2}, {4, 3, 2, 1, 0}, {7, 6, 1, 5, 3, 2}, {0, 1, 2, 3, 4, 5, 6, 7}, {7, 0, 6, 1, 5, 2, 4}};
 
@@ -82,7 +48,7 @@ TEST_CASE("decode kernel: sliding window, GELU, no vectors") {
 }
 
 TEST_CASE("decode kernel: several sequences, each as exact as the ops one by one") {
-  check_several("decode kernel: several sequences, each as exact as the ops one by one", several_model(kLast), kTogether);
+  check_several("decode kernel: several sequences, each as exact as the ops one by one", several_model(kLast), kTogether, kLast);
 }
 
 TEST_CASE("decode kernel: several sequences, sliding window, GELU, no vectors") {
@@ -90,7 +56,7 @@ TEST_CASE("decode kernel: several sequences, sliding window, GELU, no vectors") 
   options.vectors = false;
   options.window = 100;
   options.activation = GatedActivation::gelu_tanh;
-  check_several("decode kernel: several sequences, sliding window, GELU, no vectors", options, kTogether);
+  check_several("decode kernel: several sequences, sliding window, GELU, no vectors", options, kTogether, kLast);
 }
 
 // Lengths of which some drop out of the rounds of blocks after a few, and a window that only the longer ones fill.
@@ -109,16 +75,16 @@ TEST_CASE("decode kernel: a sequence's bits depend neither on those beside it no
   StepModel model(*backend, several_model(kLast));
   if (!runs_as_one_kernel(name, *backend, model)) return;
   run_contexts(*backend, model, kLast);
-  std::vector<std::vector<float>> few = logits_of(*backend, model, {0, 1, 2, 3}, false);
+  std::vector<std::vector<float>> few = logits_of(*backend, model, {0, 1, 2, 3}, false, kLast);
   REQUIRE(backend->step_form(model.each, 1).text.rfind("one kernel", 0) == 0);
-  for (const auto& logits : logits_of(*backend, model, {4, 5, 6, 7}, false)) few.push_back(logits);
-  const std::vector<std::vector<float>> many = logits_of(*backend, model, {0, 1, 2, 3, 4, 5, 6, 7}, false);
+  for (const auto& logits : logits_of(*backend, model, {4, 5, 6, 7}, false, kLast)) few.push_back(logits);
+  const std::vector<std::vector<float>> many = logits_of(*backend, model, {0, 1, 2, 3, 4, 5, 6, 7}, false, kLast);
   REQUIRE(backend->step_form(model.each, 1).text.rfind("one kernel", 0) == 0);
   const std::vector<std::vector<int32_t>> others{{3, 6},       {6, 3, 0},       {4, 3, 2, 1},          {1, 6, 2, 5},
                                                  {0, 1, 2, 3}, {7, 3, 6, 0, 5}, {6, 5, 4, 3, 2, 1, 0}, {1, 0, 3, 2, 5, 4, 7, 6}};
   for (int i = 0; i < 20; ++i) {
     for (const std::vector<int32_t>& which : others) {
-      const auto some = logits_of(*backend, model, which, false);
+      const auto some = logits_of(*backend, model, which, false, kLast);
       const auto& all = which.size() > 4 ? many : few;
       for (size_t at = 0; at < which.size(); ++at) {
         CAPTURE(which, at);

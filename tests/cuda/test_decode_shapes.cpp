@@ -1,5 +1,5 @@
 // The decode kernel of every shape that it is compiled for, but for the first, which test_decode_kernel.cpp has: two layers of each.
-#include "decode_errors.h"
+#include "decode_several.h"
 
 using namespace bolide;
 using namespace bolide::cuda_test;
@@ -13,7 +13,35 @@ StepModelOptions long_model(const ModelDims& dims, int32_t longest) {
   return options;
 }
 
+// Sequences of a shape with a window in its second layer: two and four of them, in other company, five and eight.
+void check_several_of(const char* name, const ModelDims& dims) {
+  const Positions last{0, 63, 32, 700, 64, 1100, 129, 31};
+  StepModelOptions options = several_model(last, dims);
+  options.window = 600;
+  check_several(name, options, {{0, 1, 2, 3}, {3, 5}, {5, 4, 0}, {4, 3, 2, 1, 0}, {0, 1, 2, 3, 4, 5, 6, 7}}, last);
+}
+
 }  // namespace
+
+TEST_CASE("decode kernel: several sequences of Qwen3-1.7B's shape") {
+  check_several_of("decode kernel: several sequences of Qwen3-1.7B's shape", {2048, 6144, 2, 16, 8, 128, 1096});
+}
+
+TEST_CASE("decode kernel: several sequences of Llama-3.2-1B's shape") {
+  check_several_of("decode kernel: several sequences of Llama-3.2-1B's shape", {2048, 8192, 2, 32, 8, 64, 1096});
+}
+
+TEST_CASE("decode kernel: several sequences of Llama-3.2-3B's shape") {
+  check_several_of("decode kernel: several sequences of Llama-3.2-3B's shape", {3072, 8192, 2, 24, 8, 128, 1096});
+}
+
+TEST_CASE("decode kernel: several sequences of Qwen3-8B's shape") {
+  check_several_of("decode kernel: several sequences of Qwen3-8B's shape", {4096, 12288, 2, 32, 8, 128, 1096});
+}
+
+TEST_CASE("decode kernel: several sequences of Llama-3-8B's and Mistral-7B's shape") {
+  check_several_of("decode kernel: several sequences of Llama-3-8B's and Mistral-7B's shape", {4096, 14336, 2, 32, 8, 128, 1096});
+}
 
 TEST_CASE("decode kernel: Qwen3-1.7B's shape") {
   check_errors("decode kernel: Qwen3-1.7B's shape", decode_model({2048, 6144, 2, 16, 8, 128, 1024}), {1, 40, 600});

@@ -75,6 +75,30 @@ TEST_CASE("decode kernel: random delays change no bit") {
   }
 }
 
+TEST_CASE("decode kernel: random delays change no bit of several sequences of a wider shape") {
+  const char* name = "decode kernel: random delays change no bit of several sequences of a wider shape";
+  const auto backend = gpu(name);
+  if (!backend) return;
+  StepModelOptions options = three_layers();
+  options.dims = {2048, 8192, 3, 32, 8, 64, 1096};
+  StepModel model(*backend, options);
+  if (!runs_as_one_kernel(name, *backend, model)) return;
+  run_contexts(*backend, model, kLast);
+  ProbedSteps delayed(model.step.capacity, options.dims, delayed_shapes());
+  for (const std::vector<int32_t>& which : std::vector<std::vector<int32_t>>{{0, 1, 2, 3}, {7, 6, 5, 4, 3, 2, 1, 0}, {3, 1}}) {
+    const Step& step = last_step(model, which, kLast);
+    REQUIRE(backend->step_form(step, 1).text.rfind("one kernel", 0) == 0);
+    backend->run_step(step);
+    backend->sync();
+    const StepResults expected(model, which.size());
+    for (int i = 0; i < 40; ++i) {
+      delayed.run(step);
+      CAPTURE(which, i);
+      REQUIRE(StepResults(model, which.size()).same_bits_as(expected));
+    }
+  }
+}
+
 TEST_CASE("decode kernel: random delays change no bit of shapes that do not fill stages") {
   const char* name = "decode kernel: random delays change no bit of shapes that do not fill stages";
   const auto backend = gpu(name);
