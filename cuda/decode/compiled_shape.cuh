@@ -21,7 +21,7 @@ CompiledShape compiled_shape() {
   return shape;
 }
 
-// Those that are not whole (shape.cuh).
-std::vector<CompiledShape> uneven_shapes();
+std::vector<CompiledShape> wide_shapes();    // whole ones (shape.cuh) of more than 2,048 columns
+std::vector<CompiledShape> uneven_shapes();  // those that are not whole
 
 }  // namespace bolide::decode

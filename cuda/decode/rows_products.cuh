@@ -156,14 +156,15 @@ __device__ inline void leave_sums(float (&c)[kChains][4], float* sums, int octet
 
 // The warp's share of the octets' products with kRows rows, into sums: `octets` of kRowStages stages, one octet after the other, kOctets at
 // most or exactly (kAll). Wide vectors leave no registers for octets that may be there or not: then one is taken at a time. fetch() fills x
-// and is called once, after the first stages are in registers, so that weights move while the vectors are still under way.
-template <int kRowStages, int kOctets, int kRows, bool kAll, int kStages, class Fetch>
+// and is called once, after the first stages are in registers, so that weights move while the vectors are still under way. each() is called
+// when the sums of kTurn octets are there, and returns where the next ones go.
+template <int kRowStages, int kOctets, int kRows, bool kAll, int kTurn, int kStages, class Fetch, class Each>
 __device__ inline void rows_product(Ring<kStages>& ring, int octets, RowsPart<kRowStages, kRows>& x, float* sums, int warp, int lane,
-                                    Fetch&& fetch) {
+                                    Fetch&& fetch, Each&& each) {
   constexpr int kInRegisters = kRowStages == 1 || kOctets == 1 ? 6 : kRowStages == 2 ? 4 : part_of(kRowStages, 2);  // stages
   constexpr int kMost = max_of(min_of(kInRegisters / kRowStages, kOctets), 1);
-  constexpr int kTogether = kRowStages > 1 && (!kAll || kOctets % kMost != 0) ? 1 : kMost;  // octets
-  constexpr bool kPresent = kTogether == 1 || (kAll && kOctets % kTogether == 0);
+  constexpr int kTogether = kRowStages > 1 && (!kAll || kTurn % kMost != 0) ? 1 : kMost;  // octets
+  constexpr bool kPresent = kTogether == 1 || (kAll && kTurn % kTogether == 0);
   constexpr int kPartStages = min_of(kInRegisters, kRowStages);
   static_assert(kTogether == 1 || kTogether % 2 == 0);
   constexpr bool kPaired = kTogether > 1;
@@ -177,7 +178,7 @@ __device__ inline void rows_product(Ring<kStages>& ring, int octets, RowsPart<kR
   take_part(0);
   fetch();  // not within the loop: what may be fetched there or not did not stay in registers
 #pragma unroll 1
-  for (int o = 0;;) {
+  for (int o = 0, of_turn = 0;;) {
     float c[kSums][kChains][4] = {};
 #pragma unroll
     for (int part = 0; part < kRowStages; part += kPartStages) {
@@ -195,11 +196,18 @@ __device__ inline void rows_product(Ring<kStages>& ring, int octets, RowsPart<kR
 #pragma unroll
     for (int i = 0; i < kSums; ++i) {
       if (!kPresent && o + kOfOne * i >= octets) break;
-      leave_sums<kRows, kPaired>(c[i], sums, o + kOfOne * i, lane);
+      leave_sums<kRows, kPaired>(c[i], sums, (kTurn < kOctets ? of_turn : o) + kOfOne * i, lane);
     }
+    if (kTurn < kOctets && (of_turn += kTogether) == kTurn) sums = each(), of_turn = 0;
     if (kTogether == kOctets || (o += kTogether) >= octets) break;
     take_part(o);
   }
+  if (kTurn == kOctets) each();
+}
+template <int kRowStages, int kOctets, int kRows, bool kAll, int kStages, class Fetch>
+__device__ inline void rows_product(Ring<kStages>& ring, int octets, RowsPart<kRowStages, kRows>& x, float* sums, int warp, int lane,
+                                    Fetch&& fetch) {
+  rows_product<kRowStages, kOctets, kRows, kAll, kOctets>(ring, octets, x, sums, warp, lane, fetch, [sums] { return sums; });
 }
 
 // The same of kOctets octets whose stages come in turns, all octets' first, then their second, ... (stream.cuh): so no more of the vectors

@@ -227,24 +227,30 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
 
   __device__ void gate_up(const Layer& l, int layer, uint32_t epoch) {
     forget_places();
+    constexpr int kTurn = S::mlp_turn(kRows);
     RowsPart<S::kHidden, kRows> x;
-    rows_product<S::kHidden, 2 * S::kMlp, kRows, true>(ring, 2 * S::kMlp, x, own_sums(), warp, lane, [&] {
-      poll_hidden(x, Words::kHiddenPost, Words::kSquaresPost, epoch, layer, gate_up_product);
-    });
-    const Place own;  // beside the others' products
-    int at = 8 * (S::kMlp * block() + own.octet) + own.output;
-    uint64_t* words = word_for(Words::kMlp, at, own.row);
-    meet_workers();
-    const float scale = inverse_rms(own.row);
-    for (int o = own.octet; o < S::kMlp;) {
-      float gate = total(own.sum_of(o)) * scale, up = total(own.sum_of(S::kMlp + o)) * scale;
-      if (l.gate_up_bias) gate += l.gate_up_bias[at], up += l.gate_up_bias[S::kMlp * kStageColumns + at];
-      publish_elements(words, gated(p.activation, gate) * up, own.output % 4 == 0 && own.row < rows(), epoch);
-      if ((o += kOctetsAtOnce) >= S::kMlp) break;
-      at += 8 * kOctetsAtOnce;
-      words = word_for(Words::kMlp, at, own.row);
-    }
-    parity ^= 1;
+    float scale = 0.0f;
+    int first = 0;  // octet of the turn
+    const auto fetch = [&] { poll_hidden(x, Words::kHiddenPost, Words::kSquaresPost, epoch, layer, gate_up_product); };
+    const auto publish_turn = [&] {
+      const Place own;  // beside the others' products
+      int at = 8 * (S::kMlp * block() + first + own.octet) + own.output;
+      uint64_t* words = word_for(Words::kMlp, at, own.row);
+      meet_workers();
+      if (first == 0) scale = inverse_rms(own.row);
+      for (int o = own.octet; o < kTurn;) {
+        float gate = total(own.sum_of(o)) * scale, up = total(own.sum_of(kTurn + o)) * scale;
+        if (l.gate_up_bias) gate += l.gate_up_bias[at], up += l.gate_up_bias[S::kMlp * kStageColumns + at];
+        publish_elements(words, gated(p.activation, gate) * up, own.output % 4 == 0 && own.row < rows(), epoch);
+        if ((o += kOctetsAtOnce) >= kTurn) break;
+        at += 8 * kOctetsAtOnce;
+        words = word_for(Words::kMlp, at, own.row);
+      }
+      first += kTurn;
+      parity ^= 1;
+      return own_sums();
+    };
+    rows_product<S::kHidden, 2 * S::kMlp, kRows, true, 2 * kTurn>(ring, 2 * S::kMlp, x, own_sums(), warp, lane, fetch, publish_turn);
     mark(gate_up_product, computing);
   }
 

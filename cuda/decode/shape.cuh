@@ -83,8 +83,16 @@ struct Shape {
   static constexpr int kOwnMlp = kF / kBlocks, kMlpOctets = octets_of(kOwnMlp);
   static_assert(kD % 4 == 0 && hidden_row(kBlocks) == kD && kF % (2 * kBlocks) == 0);
 
-  // Rows of a product that a block makes between two barriers.
-  static constexpr int kMaxSums = max_of(max_of(8 * kHeadOctets, 16 * kMlpOctets), max_of(8 * octets_of(kOwnRows), 32));
+  // Octets of gate that come before as many of up: with several rows in turns, so that the sums leave the ring its room.
+  __host__ __device__ static constexpr int mlp_turn(int rows) {
+    int turn = rows == 1 ? kMlpOctets : min_of(kMlpOctets, rows <= kFewerRows ? 8 : 7);
+    while (kMlpOctets % turn != 0) --turn;
+    return turn;
+  }
+  // Rows of a product that a block makes between two barriers, in a kernel for so many rows of the step.
+  __host__ __device__ static constexpr int most_sums(int rows) {
+    return max_of(max_of(8 * kHeadOctets, 16 * mlp_turn(rows)), max_of(8 * octets_of(kOwnRows), 32));
+  }
 
   // Outputs of attention: in whole shapes each of a group's blocks combines kCombined of them, in others eight here and there
   // (parts.cuh).

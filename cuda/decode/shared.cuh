@@ -13,7 +13,7 @@ struct SharedBase : StepShared<kRows> {
   Layer layers[kMaxLayers];
   AttentionShared<S, kRows> attention;
   // The warps' shares of a product's rows, for each row of the step: of this product and the one before.
-  alignas(16) float sums[2][kWarps][S::kMaxSums * kRows];
+  alignas(16) float sums[2][kWarps][S::most_sums(kRows) * kRows];
   alignas(16) float squares[2][kRows][kWarps];
   long long clocks[kBlockClocks];
 };

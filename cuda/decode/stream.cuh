@@ -228,6 +228,10 @@ struct Producer {
             row = (o * kBlocks + block) * 8;
           } else if (phase == 0) {
             row = qkv_row<S>(group, (rank * S::kHeadOctets + o) * 8);
+          } else if (phase == 2 && S::mlp_turn(kRows) < S::kMlp) {
+            constexpr int kTurn = S::mlp_turn(kRows);
+            const int within = o % (2 * kTurn);
+            row = (block * S::kMlp + o / (2 * kTurn) * kTurn + within % kTurn) * 8 + (within < kTurn ? 0 : S::kMlp * kStageColumns);
           } else if (phase == 2) {
             row = o < S::kMlp ? (block * S::kMlp + o) * 8 : S::kMlp * kStageColumns + (block * S::kMlp + o - S::kMlp) * 8;
           }
