@@ -21,7 +21,8 @@ CompiledShape compiled_shape() {
   return shape;
 }
 
-std::vector<CompiledShape> wide_shapes();    // whole ones (shape.cuh) of more than 2,048 columns
+std::vector<CompiledShape> wide_shapes();    // whole ones (shape.cuh) of 3,072 and 4,096 columns
+std::vector<CompiledShape> widest_shapes();  // of 5,120
 std::vector<CompiledShape> uneven_shapes();  // those that are not whole
 
 }  // namespace bolide::decode

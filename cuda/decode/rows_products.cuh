@@ -14,7 +14,7 @@
 namespace bolide::decode {
 
 // Stages of the rows' vectors that a warp can have in registers: 64 of those.
-__host__ __device__ constexpr int most_stages_of_vectors(int rows) { return rows <= kFewerRows ? 8 : 4; }
+__host__ __device__ constexpr int most_stages_of_vectors(int rows) { return rows <= kFewerRows ? 8 : 5; }
 
 // A warp's part of the rows' vectors: words of two elements for each of N stages and 4 pieces. Lanes of rows that are not there have the
 // first row's: their columns of the products are not looked at.

@@ -28,10 +28,10 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
   using Base::warp;
   using Base::where;
   static constexpr int kOwnRows = 8 * S::kHidden;  // of the residual stream, for each row of the step
-  static_assert(kOwnRows * kRows <= kThreads);     // a thread owns one element
   static constexpr int kTeam = kWarps / kRows;     // warps that share a row's attention
   static constexpr int kOctetsAtOnce = kThreads / (8 * kRows);
-  float residual = 0.0f;  // of the thread's Place
+  static constexpr int kOwned = (S::kHidden + kOctetsAtOnce - 1) / kOctetsAtOnce;  // elements of the residual stream that a thread owns
+  float residual[kOwned] = {};                                                     // of the thread's Place, and so many octets further
 
   __device__ RowsWorker(const Parameters& parameters, SharedBase<S, kRows>& shared, const Ring<Base::kStages>& r)
       : Base(parameters, shared, r) {}
@@ -60,8 +60,8 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
       const int t = thread();
       output = t % 8, row = t / 8 % kRows, octet = t / (8 * kRows);
     }
-    __device__ bool owns_residual() const { return octet < S::kHidden; }
-    __device__ int residual_at(int block) const { return kOwnRows * block + 8 * octet + output; }
+    __device__ bool owns_residual(int i) const { return octet + i * kOctetsAtOnce < S::kHidden; }
+    __device__ int residual_at(int block, int i) const { return kOwnRows * block + 8 * (octet + i * kOctetsAtOnce) + output; }
     // Of an octet's product.
     __device__ int sum_of(int of_octet) const { return sum_at<kRows>(of_octet, row, output); }
   };
@@ -142,9 +142,10 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
     if (kHalves) squares += __shfl_xor_sync(kAllLanes, squares, 16);
     if (lane % 4 == 0 && lane / 4 < kRows) leave_squares(n, squares);
     const Place own;
-    if (own.owns_residual() && own.row < rows())
-      residual = __bfloat162float(p.table[static_cast<int64_t>(token(own.row)) * (S::kHidden * kStageColumns) + own.residual_at(block())]) *
-                 p.embed_scale;
+    const __nv_bfloat16* own_from = p.table + static_cast<int64_t>(own.row < rows() ? token(own.row) : 0) * (S::kHidden * kStageColumns);
+#pragma unroll
+    for (int i = 0; i < kOwned; ++i)
+      if (own.owns_residual(i) && own.row < rows()) residual[i] = __bfloat162float(own_from[own.residual_at(block(), i)]) * p.embed_scale;
   }
 
   __device__ void qkv(const Layer& l, int layer, uint32_t epoch) {
@@ -194,8 +195,12 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
   template <int kRowStages>
   __device__ void project(int layer, int from, int to, int squares_to, const float* bias, const float* norm, uint32_t epoch, Phase phase) {
     forget_places();
-    float weight = 0.0f;
-    if (const Place own; own.owns_residual()) weight = norm[own.residual_at(block())];
+    float weight[kOwned];
+    {
+      const Place own;
+#pragma unroll
+      for (int i = 0; i < kOwned; ++i) weight[i] = own.owns_residual(i) ? norm[own.residual_at(block(), i)] : 0.0f;
+    }
     if constexpr (S::kHidden == 1) {
       RowsPart<kRowStages, kRows> x;
       rows_product<kRowStages, 1, kRows, true>(ring, 1, x, own_sums(), warp, lane,
@@ -206,16 +211,23 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
       });
     }
     const Place own;  // beside the others' products
-    const int at = own.residual_at(block());
+    int at = own.residual_at(block(), 0);
     uint64_t* words = word_for(to, at, own.row);
     uint32_t* squares_word = squares_for(squares_to, at / 8, own.row);
     meet_workers();
-    if (own.owns_residual()) {
-      float v = total(own.sum_of(own.octet));
+#pragma unroll
+    for (int i = 0; i < kOwned; ++i) {
+      if (!own.owns_residual(i)) break;
+      if (i > 0) {
+        at = own.residual_at(block(), i);
+        words = word_for(to, at, own.row);
+        squares_word = squares_for(squares_to, at / 8, own.row);
+      }
+      float v = total(own.sum_of(own.octet + i * kOctetsAtOnce));
       if (bias) v += bias[at];
-      residual += v;
-      publish_elements(words, residual * weight, own.output % 4 == 0 && own.row < rows(), epoch);
-      float squares = residual * residual;
+      residual[i] += v;
+      publish_elements(words, residual[i] * weight[i], own.output % 4 == 0 && own.row < rows(), epoch);
+      float squares = residual[i] * residual[i];
       squares += __shfl_xor_sync(kAllLanes, squares, 1);
       squares += __shfl_xor_sync(kAllLanes, squares, 2);
       squares += __shfl_xor_sync(kAllLanes, squares, 4);

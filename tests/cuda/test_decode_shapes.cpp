@@ -43,6 +43,14 @@ TEST_CASE("decode kernel: several sequences of Llama-3-8B's and Mistral-7B's sha
   check_several_of("decode kernel: several sequences of Llama-3-8B's and Mistral-7B's shape", {4096, 14336, 2, 32, 8, 128, 1096});
 }
 
+TEST_CASE("decode kernel: several sequences of Mistral-Nemo-12B's shape") {
+  check_several_of("decode kernel: several sequences of Mistral-Nemo-12B's shape", {5120, 14336, 2, 32, 8, 128, 1096});
+}
+
+TEST_CASE("decode kernel: several sequences of Mistral-Small-24B's shape") {
+  check_several_of("decode kernel: several sequences of Mistral-Small-24B's shape", {5120, 32768, 2, 32, 8, 128, 1096});
+}
+
 TEST_CASE("decode kernel: Qwen3-1.7B's shape") {
   check_errors("decode kernel: Qwen3-1.7B's shape", decode_model({2048, 6144, 2, 16, 8, 128, 1024}), {1, 40, 600});
 }
