@@ -13,7 +13,7 @@
 
 namespace bolide::decode {
 
-// Stages of the rows' vectors that a warp can have in registers: 64 of those.
+// Stages of the rows' vectors that a warp can have in registers: 8 registers each with up to four rows, else 16.
 __host__ __device__ constexpr int most_stages_of_vectors(int rows) { return rows <= kFewerRows ? 8 : 5; }
 
 // A warp's part of the rows' vectors: words of two elements for each of N stages and 4 pieces. Lanes of rows that are not there have the
@@ -211,9 +211,9 @@ __device__ inline void rows_product(Ring<kStages>& ring, int octets, RowsPart<kR
 }
 
 // The same of kOctets octets whose stages come in turns, all octets' first, then their second, ... (stream.cuh): so no more of the vectors
-// need be in registers at once than kRowsPiece. fetch(x, first) fills x with stages first, first + 1, ... of them.
+// need be in registers at once than a piece. fetch(x, first) fills x with stages first, first + 1, ... of them.
 template <int kRowStages, int kRows>
-constexpr int kRowsPiece = part_of(kRowStages, kRows <= kFewerRows ? 8 : 3);
+constexpr int kRowsPiece = part_of(kRowStages, kRows <= kFewerRows ? 8 : 3);  // stages: beside the octets' sums, more went to memory
 template <int kRowStages, int kOctets, int kRows, int kStages, class Fetch>
 __device__ inline void rows_product_by_stages(Ring<kStages>& ring, float* sums, int warp, int lane, Fetch&& fetch) {
   constexpr int kPiece = kRowsPiece<kRowStages, kRows>;

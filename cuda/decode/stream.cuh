@@ -7,7 +7,8 @@
 // Who owns what: block b of kBlocks makes the octets [b * n, (b + 1) * n) of the n a matrix has for each block; of gate_up the gate octets,
 // then the up octets of the same outputs; of the head, octets b, b + kBlocks, ... Of the QKV product, some blocks share the rows of
 // one key/value head (its query heads, then K, then V), and that head's blocks of positions go round among the same blocks. Where octets
-// cannot be shared out evenly, rows are (shape.cuh).
+// cannot be shared out evenly, rows are (shape.cuh). With several rows, gate and up take turns of so many octets as S::mlp_turn says, and
+// a block's octets of the residual stream come stage by stage.
 #pragma once
 
 #include "cuda/decode/edges.cuh"

@@ -55,6 +55,12 @@ TEST_CASE("decode form: the model and its cache") {
   DecodeModel model = qwen3_600m();
   model.dims = {2048, 6144, 28, 16, 8, 128, 151936};  // Qwen3-1.7B
   check_form(h100(), model, 8, "takes at most 8 rows");
+  model.dims = {2048, 8192, 16, 32, 8, 64, 128256};  // Llama-3.2-1B, whose blocks of positions are twice as long
+  model.longest = 127 * 16 * 64;
+  check_form(h100(), model, 8, "takes at most 8 rows");
+  ++model.longest;
+  check_form(h100(), model, 4, "takes contexts of at most 130048 tokens in more than 4 rows");
+  model.longest = 40960;
   model.dims = {960, 2560, 32, 15, 5, 64, 49152};  // SmolLM2-360M
   check_form(h100(), model, 0, "is not compiled for hidden 960, 15 query and 5 key/value heads of 64, MLP 2560");
   for (const ModelDims& dims : {ModelDims{896, 4864, 24, 14, 2, 64, 151936}, ModelDims{1536, 8960, 28, 12, 2, 128, 151936},
