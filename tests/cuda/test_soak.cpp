@@ -4,6 +4,8 @@
 //
 // What is checked is what is promised: the same mix again gives the same bits, also where every decode step is a launch of its own; a
 // sequence alone gives the same tokens each time; nobody gets more than was asked for; and all KV chunks come back.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -40,18 +42,30 @@ double number_from(const char* variable, double fallback) {
   return text ? std::stod(text) : fallback;
 }
 
+// Widths for which the decode kernel is compiled, for up to eight sequences.
+struct Widths {
+  const char* name;
+  const char* architecture;
+  const char* model_type;
+  int hidden, heads, kv_heads, head_dim, mlp;
+};
+constexpr Widths kQwen3Small = {"Qwen3-0.6B", "Qwen3ForCausalLM", "qwen3", 1024, 16, 8, 128, 3072};
+constexpr Widths kLlamaSmall = {"Llama-3.2-1B", "LlamaForCausalLM", "llama", 2048, 32, 8, 64, 8192};
+
 struct ModelSize {
+  Widths widths;
   int layers, vocab;
   int whole_sequences;  // of the whole context, that the KV cache holds: more of the others make sequences wait and be pre-empted
 };
-// Of Qwen3-0.6B's widths, for which the decode kernel is compiled.
 ModelSource source_of(const ModelSize& size) {
-  const std::filesystem::path path = scratch_folder() / ("soak-" + std::to_string(size.layers) + ".json");
-  std::ofstream(path) << R"({"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "attention_bias": false, "eos_token_id": 7,
-    "head_dim": 128, "hidden_act": "silu", "hidden_size": 1024, "intermediate_size": 3072, "max_position_embeddings": 40960,
-    "num_attention_heads": 16, "num_key_value_heads": 8, "rms_norm_eps": 1e-06, "rope_theta": 1000000, "tie_word_embeddings": true,
-    "torch_dtype": "bfloat16", "num_hidden_layers": )"
-                      << size.layers << ", \"vocab_size\": " << size.vocab << "}";
+  const Widths& w = size.widths;
+  const std::filesystem::path path = scratch_folder() / fmt::format("soak-{}-{}.json", w.model_type, size.layers);
+  std::ofstream(path) << fmt::format(
+      R"({{"architectures": ["{}"], "model_type": "{}", "attention_bias": false, "eos_token_id": 7, "head_dim": {}, "hidden_act": "silu",
+    "hidden_size": {}, "intermediate_size": {}, "max_position_embeddings": 40960, "num_attention_heads": {}, "num_key_value_heads": {},
+    "rms_norm_eps": 1e-06, "rope_theta": 1000000, "tie_word_embeddings": true, "torch_dtype": "bfloat16", "num_hidden_layers": {},
+    "vocab_size": {}}})",
+      w.architecture, w.model_type, w.head_dim, w.hidden, w.mlp, w.heads, w.kv_heads, size.layers, size.vocab);
   ModelSource source;
   source.random_shape = path;
   return source;
@@ -66,7 +80,7 @@ std::unique_ptr<Engine> engine_of(const ModelSize& size, bool launches) {
   options.max_num_seqs = kMostTogether;
   options.ctx_size = kContext;
   options.kv_dtype = DType::bf16;
-  options.kv_cache_bytes = int64_t{size.whole_sequences} * kContext * size.layers * 2 * 8 * 128 * 2;
+  options.kv_cache_bytes = int64_t{size.whole_sequences} * kContext * size.layers * 2 * size.widths.kv_heads * size.widths.head_dim * 2;
   options.prefix_cache = false;  // what a sequence finds there was computed in other pieces
   return make_engine(load_engine(source_of(size), options, {std::move(backend), "a test"}));
 }
@@ -212,9 +226,9 @@ bool soak(const ModelSize& size, double seconds, uint64_t seed) {
   Totals totals;
   const auto say = [&] {
     std::printf(
-        "soak: %d layers, %lld mixes three times each: %lld sequences (%lld cancelled, %lld pre-emptions), %lld prompt tokens, %lld "
+        "soak: %s, %d layers, %lld mixes three times each: %lld sequences (%lld cancelled, %lld pre-emptions), %lld prompt tokens, %lld "
         "tokens, %lld steps, %.0f s\n",
-        size.layers, static_cast<long long>(totals.mixes), static_cast<long long>(totals.sequences),
+        size.widths.name, size.layers, static_cast<long long>(totals.mixes), static_cast<long long>(totals.sequences),
         static_cast<long long>(totals.cancelled), static_cast<long long>(totals.preemptions), static_cast<long long>(totals.prompt_tokens),
         static_cast<long long>(totals.tokens), static_cast<long long>(engine->counters().steps + launching->counters().steps),
         seconds_since(begin));
@@ -223,7 +237,7 @@ bool soak(const ModelSize& size, double seconds, uint64_t seed) {
   double said = 0.0;
   for (; totals.mixes == 0 || seconds_since(begin) < seconds; ++totals.mixes) {
     const uint64_t of_mix = seed + static_cast<uint64_t>(totals.mixes);
-    CAPTURE(size.layers, of_mix);
+    CAPTURE(size.widths.name, size.layers, of_mix);
     Planner planner(of_mix, size.vocab);
     const Mix mix = planner.mix();
     const std::vector<Output> first = run_mix(*engine, mix, totals), again = run_mix(*engine, mix, totals),
@@ -256,6 +270,7 @@ TEST_CASE("soak: mixed sequences for a long time", "[.soak]") {
   const double seconds = number_from("BOLIDE_SOAK_SECONDS", 20.0);
   const auto seed = static_cast<uint64_t>(number_from("BOLIDE_SOAK_SEED", 1.0));
   std::printf("soak: %.0f s, seed %llu\n", seconds, static_cast<unsigned long long>(seed));
-  if (!soak({6, 16384, 1}, 0.7 * seconds, 1000000 * seed)) return;
-  soak({28, 151936, 2}, 0.3 * seconds, 1000000 * seed);
+  if (!soak({kQwen3Small, 6, 16384, 1}, 0.5 * seconds, 1000000 * seed)) return;
+  soak({kQwen3Small, 28, 151936, 2}, 0.25 * seconds, 1000000 * seed);
+  soak({kLlamaSmall, 4, 16384, 1}, 0.25 * seconds, 1000000 * seed);
 }
