@@ -26,19 +26,24 @@ constexpr int64_t kUnitsPerThread = 8;           // at least, so that nobody wai
 constexpr int64_t kMinTokensPerUnit = 48;
 constexpr int64_t kNoteBytes = 64;  // a cache line of its own for every worker
 
-// Where a core streams weights to the fastest (measured on each, docs/performance.md). Zen 5 fetches them as fast past L2, which leaves
+// How a core streams weights the fastest (measured on each, docs/performance.md). Zen 5 fetches them as fast past L2, which leaves
 // that to what is used again. Zen 4 loses a third by prefetches into L1, of either kind. Intel fetches non-temporal ones by the few
-// outstanding misses of L1 alone: half of memory's rate.
-PrefetchInto streamed_into() {
+// outstanding misses of L1 alone, half of memory's rate, and reads four streams faster than one, which AMD does not.
+struct StreamedAs {
+  PrefetchInto into;
+  bool four_streams;
+};
+StreamedAs streamed_as() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_is("amdfam19h")) return PrefetchInto::l2;  // Zen 3 and 4
-  if (__builtin_cpu_is("amd")) return PrefetchInto::l1_once;
+  if (__builtin_cpu_is("amdfam19h")) return {PrefetchInto::l2, false};  // Zen 3 and 4
+  if (__builtin_cpu_is("amd")) return {PrefetchInto::l1_once, false};
+  if (__builtin_cpu_is("intel")) return {PrefetchInto::l1, true};
 #endif
-  return PrefetchInto::l1;
+  return {PrefetchInto::l1, false};
 }
 
-const PrefetchInto kStreamedInto = streamed_into();
+const StreamedAs kStreamedAs = streamed_as();
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
@@ -73,7 +78,7 @@ struct ReadyRows {
 // How a part of a unit is read.
 struct Stream {
   int64_t prefetch;  // bytes ahead; 0 = the weights are in cache
-  PrefetchInto into;
+  StreamedAs as;
   const void* next;  // what the worker reads after it
 };
 
@@ -191,8 +196,8 @@ class Product {
       ProductPiece piece{
           static_cast<int32_t>(token), static_cast<int32_t>(end - token), row, static_cast<int32_t>(rows), {c[0], c[1]}, kTileRows};
       for (int part = 0; part < parts_; ++part) {
-        Stream stream{i > 0 ? 0 : kPrefetchBytes, PrefetchInto::l1, nullptr};
-        if (streams_) stream = {kPrefetchBytes, kStreamedInto, after(unit, part, worker)};
+        Stream stream{i > 0 ? 0 : kPrefetchBytes, {PrefetchInto::l1, false}, nullptr};
+        if (streams_) stream = {kPrefetchBytes, kStreamedAs, after(unit, part, worker)};
         multiply(a.data + token * a.stride * static_cast<int64_t>(element_), a.stride, part * part_rows + row, piece, c[part], stream);
       }
       sink_(piece);
@@ -218,7 +223,8 @@ class Product {
                            kTileRows, stream.prefetch});
       } else {
         product_tile({reinterpret_cast<const float*>(a), stride, piece.tokens, w, matrix_.dtype(), static_cast<int>(n), matrix_.columns(),
-                      to, kTileRows, stream.prefetch, stream.into, row + n < end ? tensors[i + 1].data : stream.next});
+                      to, kTileRows, stream.prefetch, stream.as.into, stream.as.four_streams,
+                      row + n < end ? tensors[i + 1].data : stream.next});
       }
       for (int t = 0; !direct && t < piece.tokens; ++t) std::copy_n(part_c + t * kTileRows, n, c + t * kTileRows + column);
       column += n;

@@ -122,10 +122,12 @@ HWY_INLINE void prefetch_line(uintptr_t at) {
 
 // Where prefetching stands: line after line from `at`, and from `then` on after `lines` of them.
 struct Ahead {
+  PrefetchInto into;
   uintptr_t at, then;
   int64_t lines;
 
-  HWY_INLINE void step(PrefetchInto into) {
+  // One line for each that is multiplied, whichever that is.
+  HWY_INLINE void step(int /*row*/, int64_t /*bytes*/) {
     switch (into) {
       case PrefetchInto::l1:
         prefetch_line<PrefetchInto::l1>(at);
@@ -142,19 +144,27 @@ struct Ahead {
   }
 };
 
+// Prefetching of rows that are streams of their own.
+struct AheadInRows {
+  const char* const* w;
+  uintptr_t distance;
+
+  HWY_INLINE void step(int row, int64_t bytes) { prefetch_line<PrefetchInto::l1>(reinterpret_cast<uintptr_t>(w[row] + bytes) + distance); }
+};
+
 // From byte `from` of the tile's weights and what follows them: tile.next, or for want of that the weights from their beginning.
 HWY_INLINE Ahead ahead_from(const ProductTile& tile, int64_t from, int64_t row_bytes) {
   const int64_t bytes = tile.rows * row_bytes;
   const auto w = reinterpret_cast<uintptr_t>(tile.w), then = tile.next ? reinterpret_cast<uintptr_t>(tile.next) : w;
-  if (from >= bytes) return {then + static_cast<uintptr_t>(from - bytes), 0, std::numeric_limits<int64_t>::max()};
-  return {w + static_cast<uintptr_t>(from), then, (bytes - from + kLine - 1) / kLine};
+  if (from >= bytes) return {tile.into, then + static_cast<uintptr_t>(from - bytes), 0, std::numeric_limits<int64_t>::max()};
+  return {tile.into, w + static_cast<uintptr_t>(from), then, (bytes - from + kLine - 1) / kLine};
 }
 
 // sums[r * kTokens + t] = lanes of the products of `columns` columns, from pointers to the first of them. A tail shorter than a vector is
 // copied into zeroes, because nothing past a row's end may be read (the end of a mapping) or multiplied (it may be NaN).
-template <class W, int kRows, int kTokens, bool kPrefetch>
-HWY_INLINE void dot_rows(const char* const* HWY_RESTRICT w, const float* HWY_RESTRICT a, int64_t lda, int64_t columns, Ahead ahead,
-                         PrefetchInto into, V* HWY_RESTRICT sums) {
+template <class W, int kRows, int kTokens, bool kPrefetch, class A>
+HWY_INLINE void dot_rows(const char* const* HWY_RESTRICT w, const float* HWY_RESTRICT a, int64_t lda, int64_t columns, A ahead,
+                         V* HWY_RESTRICT sums) {
   const D d;
   V acc[kRows * kTokens];
 #pragma GCC unroll 24
@@ -165,7 +175,7 @@ HWY_INLINE void dot_rows(const char* const* HWY_RESTRICT w, const float* HWY_RES
     constexpr int kSteps = std::max<int>(1, static_cast<int>(kLine) / (kLanes * static_cast<int>(sizeof(W))));
     for (; k + kSteps * kLanes <= whole; k += kSteps * kLanes) {
 #pragma GCC unroll 4
-      for (int r = 0; r < kRows; ++r) ahead.step(into);
+      for (int r = 0; r < kRows; ++r) ahead.step(r, k * static_cast<int64_t>(sizeof(W)));
 #pragma GCC unroll 4
       for (int step = 0; step < kSteps; ++step) multiply_add<W, kRows, kTokens>(w, a, lda, k + step * kLanes, acc);
     }
@@ -209,7 +219,7 @@ HWY_NOINLINE void tile_step(const ProductTile& tile, int row, int64_t k, int64_t
   V sums[kSums];
 #pragma GCC unroll 3
   for (int i = kRows * kTokens; i < kSums; ++i) sums[i] = hn::Zero(D());
-  dot_rows<W, kRows, kTokens, kPrefetch>(w, tile.a + k, tile.lda, columns, ahead, tile.into, sums);
+  dot_rows<W, kRows, kTokens, kPrefetch>(w, tile.a + k, tile.lda, columns, ahead, sums);
   HWY_ALIGN float folded[kSums];
 #pragma GCC unroll 6
   for (int i = 0; i < kSums; i += 4) fold4(D(), sums[i], sums[i + 1], sums[i + 2], sums[i + 3], folded + i);
@@ -317,8 +327,36 @@ void stream_tile(const ProductTile& tile) {
   }
 }
 
+constexpr uintptr_t kFourStreamsPrefetch = 1 << 10;  // bytes ahead, in each
+
+// The same as four streams: rows that lie a quarter of the tile apart, side by side.
+template <class W>
+void stream_tile_in_four(const ProductTile& tile) {
+  constexpr int kStreams = 4;
+  const int quarter = (tile.rows + kStreams - 1) / kStreams;
+  for (int row = 0; row < quarter; ++row) {
+    for (int64_t k = 0; k < tile.columns; k += kColumnBlock) {
+      const char* w[kStreams];
+      for (int s = 0; s < kStreams; ++s) {
+        const int64_t index = std::min(s * quarter + row, tile.rows - 1);  // past the end the last one, which is dropped
+        w[s] = static_cast<const char*>(tile.w) + (index * tile.columns + k) * static_cast<int64_t>(sizeof(W));
+      }
+      V sums[kStreams];
+      dot_rows<W, kStreams, 1, true>(w, tile.a + k, tile.lda, std::min<int64_t>(kColumnBlock, tile.columns - k),
+                                     AheadInRows{w, kFourStreamsPrefetch}, sums);
+      HWY_ALIGN float folded[kStreams];
+      fold4(D(), sums[0], sums[1], sums[2], sums[3], folded);
+      for (int s = 0; s < kStreams && s * quarter + row < tile.rows; ++s) {
+        float& c = tile.c[s * quarter + row];
+        c = k == 0 ? folded[s] : c + folded[s];
+      }
+    }
+  }
+}
+
 template <class W>
 void stream_tile_into(const ProductTile& tile) {
+  if (tile.four_streams) return stream_tile_in_four<W>(tile);
   switch (tile.into) {
     case PrefetchInto::l1:
       return stream_tile<W, PrefetchInto::l1>(tile);

@@ -36,6 +36,7 @@ struct ProductTile {
   int64_t ldc;       // at least rows rounded up to 4
   int64_t prefetch;  // bytes: the weights come from memory and are prefetched so far ahead; 0 = they are in cache
   PrefetchInto into = PrefetchInto::l1;
+  bool four_streams = false;   // from memory, one token: rows a quarter of the tile apart side by side, instead of one after the other
   const void* next = nullptr;  // what the caller reads after w; the last `prefetch` bytes of w prefetch its beginning
 };
 void product_tile(const ProductTile& tile);

@@ -2,6 +2,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -155,22 +156,24 @@ TEST_CASE("a tile agrees with double: every target, dtype, number of rows and to
   });
 }
 
-TEST_CASE("how far and where prefetches go changes no bit") {
+TEST_CASE("how weights are streamed changes no bit") {
   for_each_simd_target([](const std::string& target) {
     for (const DType dtype : kDtypes) {
       for (const int64_t columns : {3, 33, 576, 1536, 9001}) {  // the last has more column blocks than wait for their fold at once
-        for (const int rows : {1, 4, 6}) {
+        for (const int rows : {1, 4, 6, 13}) {
           const Weights w(rows, columns, dtype, static_cast<uint32_t>(columns + rows));
           const auto a = random_rows(2 * columns, 12);
           for (const int tokens : {1, 2}) {
             std::vector<float> want(kTileTokens * kTileRows), got(kTileTokens * kTileRows);
             product_tile(tile_of(w, a.data(), tokens, want.data(), 0));
             for (const int64_t prefetch : {1, 64, 700, 6144, 1 << 20}) {
-              for (const PrefetchInto into : {PrefetchInto::l1, PrefetchInto::l1_once, PrefetchInto::l2}) {
+              for (const int way : {0, 1, 2, 3}) {
                 for (const void* next : {static_cast<const void*>(nullptr), static_cast<const void*>(a.data())}) {
                   INFO(target << ", " << dtype_name(dtype) << ", [" << rows << ", " << columns << "], prefetch " << prefetch);
                   ProductTile tile = tile_of(w, a.data(), tokens, got.data(), prefetch);
-                  tile.into = into;
+                  tile.into =
+                      std::array{PrefetchInto::l1, PrefetchInto::l1_once, PrefetchInto::l2, PrefetchInto::l1}[static_cast<size_t>(way)];
+                  tile.four_streams = way == 3;
                   tile.next = next;
                   product_tile(tile);
                   for (int t = 0; t < tokens; ++t) {
