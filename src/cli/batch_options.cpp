@@ -58,10 +58,10 @@ Example
 void BatchOptions::add_to(Flags& flags) {
   GenerateOptions& d = defaults;
   d.model.add_folder_to(flags);
-  for (CLI::Option* file : {flags.value("-i,--input-file", input), flags.value("-o,--output-file", output),
-                            flags.value("--error-file", error_file), flags.flag("--resume", resume), flags.flag("--overwrite", overwrite)})
+  for (const Flag file : {flags.value("-i,--input-file", input), flags.value("-o,--output-file", output),
+                          flags.value("--error-file", error_file), flags.flag("--resume", resume), flags.flag("--overwrite", overwrite)})
     flags.not_from_environment(file);
-  flags.value("--input-format", input_format)->check(CLI::IsMember({"auto", "jsonl", "text", "txt"}));
+  flags.value("--input-format", input_format).one_of({"auto", "jsonl", "text", "txt"});
   flags.flag("--unordered", unordered);
   flags.flag("--fail-fast", fail_fast);
   flags.flag("--strict", strict);
@@ -85,17 +85,17 @@ void BatchOptions::add_to(Flags& flags) {
   flags.value("--frequency-penalty", d.frequency_penalty);
   flags.list("-l,--logit-bias", d.logit_bias);
   flags.value("-s,--seed", d.seed);
-  flags.value("--num-sequences", d.sequences)->check(CLI::Range(1, 128));
+  flags.value("--num-sequences", d.sequences).in_range(1, 128);
   flags.alias("--n", "--num-sequences");  // CLI11 2.4 takes a long name of one letter for the short -n
-  flags.value("--logprobs", d.logprobs)->check(CLI::Range(0, kMaxTopLogprobs));
-  flags.value("--generation-config", d.generation_config)->check(CLI::IsMember({"auto", "none", "vllm"}));
+  flags.value("--logprobs", d.logprobs).in_range(0, kMaxTopLogprobs);
+  flags.value("--generation-config", d.generation_config).one_of({"auto", "none", "vllm"});
   flags.flag("--add-special,!--no-add-special", d.add_special);
-  flags.value("--truncate", d.truncate)->check(CLI::IsMember({"left", "right"}));
+  flags.value("--truncate", d.truncate).one_of({"left", "right"});
 
-  flags.value("-c,--ctx-size,--max-model-len,--max-seq-len", d.ctx_size)->check(CLI::NonNegativeNumber);
-  flags.value("--max-num-seqs,--parallel", d.max_num_seqs)->check(CLI::Range(0, 4096));
+  flags.value("-c,--ctx-size,--max-model-len,--max-seq-len", d.ctx_size).not_negative();
+  flags.value("--max-num-seqs,--parallel", d.max_num_seqs).in_range(0, 4096);
   flags.alias("-np", "--max-num-seqs");
-  flags.value("--max-num-batched-tokens", d.max_num_batched_tokens)->check(CLI::Range(0, 1 << 20));
+  flags.value("--max-num-batched-tokens", d.max_num_batched_tokens).in_range(0, 1 << 20);
   flags.value("--kv-cache-memory", d.kv_cache_memory);
   flags.value("--gpu-memory-utilization", d.gpu_memory_utilization);
   flags.value("--kv-cache-dtype", d.kv_cache_dtype);

@@ -81,9 +81,9 @@ struct Options {
     flags.alias("-pg", "--n-prompt-gen");
     flags.value("-d,--n-depth", depths);
     flags.value("-b,--batch-size", batches);
-    flags.value("-r,--repetitions", settings.repetitions)->check(CLI::Range(1, 100000));
+    flags.value("-r,--repetitions", settings.repetitions).in_range(1, 100000);
     flags.flag("--warmup,!--no-warmup", settings.warmup);
-    flags.value("--delay", delay)->check(CLI::Range(0, 86400));
+    flags.value("--delay", delay).in_range(0, 86400);
     flags.value("-s,--seed", settings.seed);
     flags.value("--device", device.request.device);
     flags.alias("-dev", "--device");
@@ -91,9 +91,9 @@ struct Options {
     flags.not_from_environment(flags.flag("--list-devices", device.list));
     device.add_products_to(flags);
     memory.add_to(flags);
-    flags.value("--max-num-batched-tokens", settings.max_num_batched_tokens)->check(CLI::Range(0, 1 << 20));
-    flags.value("--read-bandwidth", read_bandwidth)->check(CLI::PositiveNumber);
-    flags.value("-o,--output-format", format)->check(CLI::IsMember({"md", "csv", "json", "jsonl"}));
+    flags.value("--max-num-batched-tokens", settings.max_num_batched_tokens).in_range(0, 1 << 20);
+    flags.value("--read-bandwidth", read_bandwidth).positive();
+    flags.value("-o,--output-format", format).one_of({"md", "csv", "json", "jsonl"});
     console.add_to(flags);
   }
 };

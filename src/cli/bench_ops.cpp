@@ -54,7 +54,7 @@ struct Options {
     flags.value("--device", device.request.device);
     flags.alias("-dev", "--device");
     flags.not_from_environment(flags.flag("--list-devices", device.list));
-    flags.value("-o,--output-format", format)->check(CLI::IsMember({"md", "json", "jsonl"}));
+    flags.value("-o,--output-format", format).one_of({"md", "json", "jsonl"});
     console.add_to(flags);
   }
 };

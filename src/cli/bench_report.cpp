@@ -31,8 +31,8 @@ std::string csv_line(const Json& json, bool header) {
     if (value.is_array()) continue;
     std::string field = header ? key : value.is_string() ? value.get<std::string>() : value.is_null() ? "" : json_text(value);
     if (field.find_first_of(",\"\n") != std::string::npos) {
-      for (size_t i = 0; (i = field.find('"', i)) != std::string::npos; i += 2) field.insert(i, "\"");
-      field = "\"" + field + "\"";
+      for (size_t i = 0; (i = field.find('"', i)) != std::string::npos; i += 2) field.insert(i, 1, '"');
+      field = fmt::format("\"{}\"", field);
     }
     line += (line.empty() ? "" : ",") + field;
   }

@@ -77,23 +77,23 @@ struct Options {
 
   void add_to(Flags& flags) {
     model.add_to(flags);
-    CLI::Option* file = flags.value("--workload", workload);
-    flags.value("--num-prompts", num_prompts)->check(CLI::Range(1, 1 << 20));
-    flags.value("--input-len,--random-input-len", input_len)->check(CLI::Range(1, 1 << 22))->excludes(file);
-    flags.value("--output-len,--random-output-len", output_len)->check(CLI::Range(1, 1 << 22))->excludes(file);
-    flags.value("--random-range-ratio", range_ratio)->check(CLI::Range(0.0, 1.0))->excludes(file);
-    flags.value("--temperature,--temp", temperature)->check(CLI::NonNegativeNumber);
+    const Flag file = flags.value("--workload", workload);
+    flags.value("--num-prompts", num_prompts).in_range(1, 1 << 20);
+    flags.value("--input-len,--random-input-len", input_len).in_range(1, 1 << 22).excludes(file);
+    flags.value("--output-len,--random-output-len", output_len).in_range(1, 1 << 22).excludes(file);
+    flags.value("--random-range-ratio", range_ratio).in_range(0.0, 1.0).excludes(file);
+    flags.value("--temperature,--temp", temperature).not_negative();
     flags.value("-s,--seed", seed);
     flags.value("--request-rate", request_rate);
     flags.flag("--warmup,!--no-warmup", warmup);
-    flags.value("--max-num-seqs,--parallel", max_num_seqs)->check(CLI::Range(1, 4096));
+    flags.value("--max-num-seqs,--parallel", max_num_seqs).in_range(1, 4096);
     flags.alias("-np", "--max-num-seqs");
-    flags.value("--max-num-batched-tokens", max_num_batched_tokens)->check(CLI::Range(1, 65536));
+    flags.value("--max-num-batched-tokens", max_num_batched_tokens).in_range(1, 65536);
     memory.add_to(flags);
     device.add_to(flags);
     device.add_products_to(flags);
-    flags.value("--read-bandwidth", read_bandwidth)->check(CLI::PositiveNumber);
-    flags.value("-o,--output-format", format)->check(CLI::IsMember({"text", "json", "jsonl"}));
+    flags.value("--read-bandwidth", read_bandwidth).positive();
+    flags.value("-o,--output-format", format).one_of({"text", "json", "jsonl"});
     flags.value("--output-json", json_file);
     console.add_to(flags);
   }

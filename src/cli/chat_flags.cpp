@@ -50,7 +50,7 @@ void ChatFlags::add_to(Flags& flags) {
   flags.flag("--no-history", no_history);
 
   flags.value("-n,--max-tokens,--predict,--n-predict,--max-new-tokens", run.max_tokens);
-  flags.value("-c,--ctx-size,--max-model-len,--max-seq-len", run.ctx_size)->check(CLI::NonNegativeNumber);
+  flags.value("-c,--ctx-size,--max-model-len,--max-seq-len", run.ctx_size).not_negative();
   flags.list("-r,--stop,--reverse-prompt", run.stop);
   flags.flag("--include-stop", run.include_stop);
   flags.list("--stop-token-id", run.stop_token_ids);
@@ -66,7 +66,7 @@ void ChatFlags::add_to(Flags& flags) {
   flags.value("--frequency-penalty", run.frequency_penalty);
   flags.list("-l,--logit-bias", run.logit_bias);
   flags.value("-s,--seed", run.seed);
-  flags.value("--generation-config", run.generation_config)->check(CLI::IsMember({"auto", "none", "vllm"}));
+  flags.value("--generation-config", run.generation_config).one_of({"auto", "none", "vllm"});
 
   run.device.add_to(flags);
   run.device.add_products_to(flags);
@@ -75,7 +75,7 @@ void ChatFlags::add_to(Flags& flags) {
   flags.alias("-ctv", "--kv-cache-dtype");
   flags.value("--kv-cache-memory", run.kv_cache_memory);
   flags.value("--gpu-memory-utilization", run.gpu_memory_utilization);
-  flags.value("--max-num-batched-tokens", run.max_num_batched_tokens)->check(CLI::Range(0, 1 << 20));
+  flags.value("--max-num-batched-tokens", run.max_num_batched_tokens).in_range(0, 1 << 20);
   run.console.add_to(flags);
   flags.add_config_file();
 }

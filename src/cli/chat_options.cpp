@@ -17,16 +17,16 @@ bool looks_like_template(const std::string& text) {
 }  // namespace
 
 void ChatOptions::add_to(Flags& flags) {
-  CLI::Option* text = flags.value("--system,--system-prompt", system);
-  CLI::Option* file = flags.value("--system-file", system_file);
-  text->excludes(file);
+  const Flag text = flags.value("--system,--system-prompt", system);
+  const Flag file = flags.value("--system-file", system_file);
+  text.excludes(file);
   flags.alias("-sys", "--system");
   flags.alias("-sysf", "--system-file");
   flags.value("--chat-template,--chat-template-file", chat_template);
   flags.value("--chat-template-kwargs", template_kwargs);
-  CLI::Option* flag = flags.optional_flag("--think,--thinking,!--no-think,!--no-thinking", think);
+  const Flag flag = flags.optional_flag("--think,--thinking,!--no-think,!--no-thinking", think);
   const auto reason = [this](const std::string& when) { think = when == "auto" ? std::nullopt : std::optional(when == "on"); };
-  flags.callback("--reasoning", reason)->check(CLI::IsMember({"on", "off", "auto"}))->excludes(flag);
+  flags.callback("--reasoning", reason).one_of({"on", "off", "auto"}).excludes(flag);
 }
 
 std::optional<std::string> ChatOptions::given() const {

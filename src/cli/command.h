@@ -22,7 +22,7 @@ ExitCode run_detokenize(const Arguments& arguments);
 ExitCode run_template(const Arguments& arguments);
 ExitCode run_inspect(const Arguments& arguments);
 ExitCode run_bench(const Arguments& arguments);
-ExitCode run_bench_ops(const Arguments& arguments);  // "bench ops", reached through run_bench
+ExitCode run_bench_ops(const Arguments& arguments);         // "bench ops", reached through run_bench
 ExitCode run_bench_throughput(const Arguments& arguments);  // "bench throughput", likewise
 ExitCode run_profile(const Arguments& arguments);
 ExitCode run_plan(const Arguments& arguments);

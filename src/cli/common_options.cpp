@@ -10,9 +10,9 @@ namespace bolide {
 void ConsoleOptions::add_to(Flags& flags) {
   flags.flag("-q,--quiet", quiet);
   flags.flag("-v,--verbose", verbose);
-  flags.value("--log-level", log.level)->check(CLI::IsMember({"error", "warning", "info", "debug", "trace"}));
+  flags.value("--log-level", log.level).one_of({"error", "warning", "info", "debug", "trace"});
   flags.value("--log-file", log.file);
-  flags.value("--color", log.color)->check(CLI::IsMember({"auto", "always", "never"}));
+  flags.value("--color", log.color).one_of({"auto", "always", "never"});
   flags.flag("--no-color", no_color);
   flags.flag("--no-progress", no_progress);
 }
@@ -29,13 +29,13 @@ void ConsoleOptions::start() {
 void DeviceOptions::add_to(Flags& flags) {
   flags.value("--device", request.device);
   flags.alias("-dev", "--device");
-  flags.value("-t,--threads", request.threads)->check(CLI::Range(0, 4096));
+  flags.value("-t,--threads", request.threads).in_range(0, 4096);
   flags.not_from_environment(flags.flag("--list-devices", list));
 }
 
 void DeviceOptions::add_products_to(Flags& flags) {
-  CLI::Option* products = flags.value("--cpu-products", cpu_products);
-  products->check(CLI::IsMember({"float32", "bfloat16"}));
+  const Flag products = flags.value("--cpu-products", cpu_products);
+  products.one_of({"float32", "bfloat16"});
 }
 
 BackendRequest DeviceOptions::backend_request() const {

@@ -45,7 +45,7 @@ struct ModelOptions {
   const std::string& name() const { return random() ? random_shape : asked ? *asked : folder; }
 
  private:
-  CLI::Option* add_model_to(Flags& flags);
+  Flag add_model_to(Flags& flags);
 };
 
 // --device, --list-devices, --threads

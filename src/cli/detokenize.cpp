@@ -41,12 +41,12 @@ struct Options {
 
   void add_to(Flags& flags) {
     model.add_folder_to(flags);
-    CLI::Option* one = flags.value("--ids", ids);
-    CLI::Option* many = flags.value("-i,--input-file", input_file);
-    one->excludes(many);
-    for (CLI::Option* option : {one, many}) flags.not_from_environment(option);
+    const Flag one = flags.value("--ids", ids);
+    const Flag many = flags.value("-i,--input-file", input_file);
+    one.excludes(many);
+    for (const Flag option : {one, many}) flags.not_from_environment(option);
     flags.flag("--skip-special,!--keep-special", skip_special);
-    flags.value("--output-format", output_format)->check(CLI::IsMember({"text", "json", "jsonl"}));
+    flags.value("--output-format", output_format).one_of({"text", "json", "jsonl"});
     flags.positional("words", words);
     console.add_to(flags);
   }

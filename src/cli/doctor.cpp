@@ -2,6 +2,7 @@
 #include <fmt/ranges.h>
 #include <spdlog/version.h>
 
+#include <CLI/Version.hpp>
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -194,7 +195,7 @@ ExitCode run_doctor(const Arguments& arguments) {
   ConsoleOptions console;
   std::string output_format = "text";
   Flags flags("doctor", kHelp);
-  flags.value("--output-format", output_format)->check(CLI::IsMember({"text", "json"}));
+  flags.value("--output-format", output_format).one_of({"text", "json"});
   console.add_to(flags);
   if (!flags.parse(arguments)) return ExitCode::ok;
   console.start();

@@ -1,4 +1,5 @@
 // What a command's flags are, for those who complete them.
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <sstream>
 

@@ -1,5 +1,6 @@
 #include "cli/flags.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdlib>
 
@@ -30,9 +31,10 @@ std::string environment_name(const CLI::Option& option) {
 
 }  // namespace
 
-Flags::Flags(std::string command, std::string_view help) : command_(std::move(command)), help_(help), app_("", "bolide " + command_) {
-  app_.set_help_flag();
-  app_.option_defaults()->always_capture_default();  // for --show-config
+Flags::Flags(std::string command, std::string_view help)
+    : command_(std::move(command)), help_(help), app_(std::make_unique<CLI::App>("", "bolide " + command_)) {
+  app_->set_help_flag();
+  app_->option_defaults()->always_capture_default();  // for --show-config
   // These three are answered before CLI11 sees anything; they are registered so that they are found, listed and suggested.
   not_from_environment(flag("-h,--help", help_wanted_));
   not_from_environment(flag("--version", version_wanted_));
@@ -40,10 +42,12 @@ Flags::Flags(std::string command, std::string_view help) : command_(std::move(co
   not_from_environment(flag("--show-config", show_wanted_));
 }
 
+Flags::~Flags() = default;
+
 Flags::Found Flags::find(const std::string& spelling) const {
   const auto alias = aliases_.find(spelling);
   const std::string name = with_dashes(alias == aliases_.end() ? spelling : alias->second);
-  for (const CLI::Option* option : app_.get_options()) {
+  for (const CLI::Option* option : app_->get_options()) {
     const bool known = name.starts_with("--") ? option->check_lname(name.substr(2)) : option->check_sname(name.substr(1));
     if (known) return {const_cast<CLI::Option*>(option), name};
   }
@@ -74,7 +78,7 @@ std::string Flags::without_separators(std::string& text) {
 
 void Flags::unknown(const std::string& spelling) const {
   std::vector<std::string> names;
-  for (const CLI::Option* option : app_.get_options()) {
+  for (const CLI::Option* option : app_->get_options()) {
     for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
   }
   throw UsageError(fmt::format("unknown flag {}. Did you mean {}? 'bolide {} --help' lists all", in_quotes(spelling),
@@ -119,7 +123,7 @@ void Flags::read_short(const Arguments& arguments, size_t& index) {
 }
 
 void Flags::read_environment() {
-  for (const CLI::Option* option : app_.get_options()) {
+  for (const CLI::Option* option : app_->get_options()) {
     const std::string name = environment_name(*option);
     const char* text = name.empty() ? nullptr : std::getenv(name.c_str());
     if (!text || sources_.contains(option) || std::find(local_.begin(), local_.end(), option) != local_.end()) continue;
@@ -140,7 +144,7 @@ void Flags::read_environment() {
   }
 }
 
-void Flags::add_config_file() { config_option_ = value("--config", config_file_); }
+void Flags::add_config_file() { config_option_ = value("--config", config_file_).option_; }
 
 void Flags::read_config_file() {
   const auto given = config_option_ ? sources_.find(config_option_) : sources_.end();
@@ -170,7 +174,7 @@ void Flags::take_setting(const std::string& key, const Json& value) {
   const CLI::Option* option = key.starts_with('-') ? nullptr : found.option;
   if (!option) {
     std::vector<std::string> names;
-    for (const CLI::Option* each : app_.get_options()) names.insert(names.end(), each->get_lnames().begin(), each->get_lnames().end());
+    for (const CLI::Option* each : app_->get_options()) names.insert(names.end(), each->get_lnames().begin(), each->get_lnames().end());
     throw wrong(fmt::format("is no flag. Did you mean '{}'?", nearest_name(with_dashes(key), names)));
   }
   if (option == config_option_ || std::find(local_.begin(), local_.end(), option) != local_.end())
@@ -196,7 +200,7 @@ void Flags::take_setting(const std::string& key, const Json& value) {
 
 std::string Flags::list_flags() const {
   std::string text;
-  for (const CLI::Option* option : app_.get_options()) {
+  for (const CLI::Option* option : app_->get_options()) {
     const auto names = spellings(*option);
     if (!names.empty()) text += fmt::format("{}{}\n", fmt::join(names, " "), takes_value(*option) ? " VALUE" : "");
   }
@@ -206,7 +210,7 @@ std::string Flags::list_flags() const {
 std::string Flags::show_config() const {
   std::string text;
   const Decided decided = decided_ ? decided_() : Decided{};
-  for (const CLI::Option* option : app_.get_options()) {
+  for (const CLI::Option* option : app_->get_options()) {
     const std::string name = option->get_lnames().empty() ? "" : option->get_lnames().front();
     if (name.empty() || name == "help" || name == "version" || name == "list-flags") continue;
     const auto source = sources_.find(option);
@@ -226,13 +230,13 @@ std::string Flags::show_config() const {
 }
 
 bool Flags::given(const std::string& flag) const {
-  const auto source = sources_.find(app_.get_option(flag));
+  const auto source = sources_.find(app_->get_option(flag));
   return source != sources_.end() && source->second == kCommandLine;
 }
 
 bool Flags::parse(const Arguments& arguments) {
   if (FlagListing::active_) {
-    for (const CLI::Option* option : app_.get_options()) {
+    for (const CLI::Option* option : app_->get_options()) {
       if (!spellings(*option).empty()) FlagListing::active_->flags.push_back(facts(*option));
     }
     return false;
@@ -267,7 +271,7 @@ bool Flags::parse(const Arguments& arguments) {
   tokens_.insert(tokens_.end(), rest.begin(), rest.end());
   std::reverse(tokens_.begin(), tokens_.end());  // CLI11 takes them from the back
   try {
-    app_.parse(std::move(tokens_));
+    app_->parse(std::move(tokens_));
   } catch (const CLI::ParseError& error) {
     throw UsageError(fmt::format("{}. See 'bolide {} --help'", error.what(), command_));
   }

@@ -4,17 +4,23 @@
 // environment (--top-k: BOLIDE_TOP_K).
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
+#include <initializer_list>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <vector>
 
 #include "cli/command.h"
+
+// CLI11 stays behind flags.cpp and its neighbours: what includes it compiles for seconds longer.
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
 
 namespace bolide {
 
@@ -41,46 +47,47 @@ class FlagListing {
   static FlagListing* active_;
 };
 
+// One flag of a command, and what may be asked of its value; whoever gives another one is told what is allowed.
+class Flag {
+ public:
+  const Flag& one_of(std::initializer_list<std::string> values) const;
+  const Flag& in_range(int32_t least, int32_t greatest) const;
+  const Flag& in_range(int64_t least, int64_t greatest) const;
+  const Flag& in_range(double least, double greatest) const;
+  const Flag& positive() const;
+  const Flag& not_negative() const;
+  // Not with the other one.
+  const Flag& excludes(const Flag& other) const;
+
+ private:
+  friend class Flags;
+  explicit Flag(CLI::Option* option) : option_(option) {}
+  CLI::Option* option_;
+};
+
 class Flags {
  public:
   Flags(std::string command, std::string_view help);
+  ~Flags();
 
   // `names` as CLI11 writes them: "-n,--max-tokens,--predict". The first long name is the flag's name in messages and in the
-  // environment; the others are kept for good.
+  // environment; the others are kept for good. T: one of those that flag_values.cpp instantiates.
   template <typename T>
-  CLI::Option* value(const std::string& names, T& target) {
-    CLI::Option* option = app_.add_option(names, target)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-    if constexpr (kWhole<T>) option->transform(CLI::Validator(without_separators, ""));
-    return option;
-  }
+  Flag value(const std::string& names, T& target);
   // One value per occurrence, all are kept.
-  template <typename T>
-  CLI::Option* list(const std::string& names, std::vector<T>& target) {
-    // Without extra arguments CLI11 leaves a value such as "[INST]" as it is instead of reading it as a list.
-    return app_.add_option(names, target)->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
-  }
+  Flag list(const std::string& names, std::vector<std::string>& target);
   // "--warmup,!--no-warmup": the second sets false.
-  CLI::Option* flag(const std::string& names, bool& target) {
-    return app_.add_flag(names, target)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)->default_str(target ? "true" : "false");
-  }
+  Flag flag(const std::string& names, bool& target);
   // A flag that may also be left open.
-  CLI::Option* optional_flag(const std::string& names, std::optional<bool>& target) {
-    return app_.add_flag_function(names, [&target](int64_t value) { target = value > 0; })
-        ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  }
+  Flag optional_flag(const std::string& names, std::optional<bool>& target);
   // A value that becomes something else: `take` gets its text.
-  CLI::Option* callback(const std::string& names, std::function<void(const std::string&)> take) {
-    return app_.add_option_function<std::string>(names, std::move(take))->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  }
-  template <typename T>
-  void positional(const std::string& name, T& target) {
-    app_.add_option(name, target);
-    positionals_ = true;
-  }
+  Flag callback(const std::string& names, std::function<void(const std::string&)> take);
+  void positional(const std::string& name, std::string& target);
+  void positional(const std::string& name, std::vector<std::string>& target);
   // Another spelling that CLI11 cannot express, such as "-dev" for "--device".
   void alias(const std::string& spelling, const std::string& flag) { aliases_[spelling] = flag; }
   // What belongs to one call and never comes from the environment: a prompt, a list request.
-  void not_from_environment(CLI::Option* option) { local_.push_back(option); }
+  void not_from_environment(const Flag& flag) { local_.push_back(flag.option_); }
 
   // --config FILE: a JSON object whose keys are flags, {"temperature": 0.6, "stop": ["a", "b"], "ignore-eos": true}. Command line and
   // environment win over it.
@@ -100,8 +107,6 @@ class Flags {
   bool given(const std::string& flag) const;
 
  private:
-  template <typename T>
-  static constexpr bool kWhole = std::is_integral_v<T> || std::is_same_v<T, std::optional<int32_t>>;
   // Whole numbers may be written as messages print them: "46,000" becomes "46000" in place. Never an error: what is no number is left to
   // the conversion.
   static std::string without_separators(std::string& text);
@@ -124,7 +129,7 @@ class Flags {
 
   std::string command_;
   std::string help_;
-  CLI::App app_;
+  std::unique_ptr<CLI::App> app_;
   bool positionals_ = false;
   bool help_wanted_ = false, version_wanted_ = false, list_wanted_ = false, show_wanted_ = false;
   std::map<std::string, std::string> aliases_;

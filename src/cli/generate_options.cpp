@@ -58,15 +58,15 @@ void GenerateOptions::add_to(Flags& flags) {
   model.add_to(flags);
   flags.value("--dtype", dtype);
 
-  CLI::Option* text = flags.value("-p,--prompt", prompt);
-  CLI::Option* file = flags.value("-f,--file,--prompt-file", prompt_file);
-  CLI::Option* ids = flags.value("--prompt-ids", prompt_ids);
-  text->excludes(file)->excludes(ids);
-  file->excludes(ids);
-  for (CLI::Option* option : {text, file, ids}) flags.not_from_environment(option);
+  const Flag text = flags.value("-p,--prompt", prompt);
+  const Flag file = flags.value("-f,--file,--prompt-file", prompt_file);
+  const Flag ids = flags.value("--prompt-ids", prompt_ids);
+  text.excludes(file).excludes(ids);
+  file.excludes(ids);
+  for (const Flag option : {text, file, ids}) flags.not_from_environment(option);
   flags.flag("-e,--escape", escape);
   flags.flag("--add-special,!--no-add-special", add_special);
-  flags.value("--truncate", truncate)->check(CLI::IsMember({"left", "right"}));
+  flags.value("--truncate", truncate).one_of({"left", "right"});
   flags.flag("--print-prompt", print_prompt);
   flags.flag("--echo", echo);
   flags.not_from_environment(flags.flag("--dry-run", dry_run));
@@ -77,7 +77,7 @@ void GenerateOptions::add_to(Flags& flags) {
   flags.flag("--hide-thinking", hide_thinking);
 
   flags.value("-n,--max-tokens,--predict,--n-predict,--max-new-tokens", max_tokens);
-  flags.value("-c,--ctx-size,--max-model-len,--max-seq-len", ctx_size)->check(CLI::NonNegativeNumber);
+  flags.value("-c,--ctx-size,--max-model-len,--max-seq-len", ctx_size).not_negative();
   flags.list("-r,--stop,--reverse-prompt", stop);
   flags.flag("--include-stop", include_stop);
   flags.list("--stop-token-id", stop_token_ids);
@@ -94,12 +94,12 @@ void GenerateOptions::add_to(Flags& flags) {
   flags.value("--frequency-penalty", frequency_penalty);
   flags.list("-l,--logit-bias", logit_bias);
   flags.value("-s,--seed", seed);
-  flags.value("--num-sequences", sequences)->check(CLI::Range(1, 4096));
+  flags.value("--num-sequences", sequences).in_range(1, 4096);
   flags.alias("--n", "--num-sequences");  // CLI11 2.4 takes a long name of one letter for the short -n
-  flags.value("--generation-config", generation_config)->check(CLI::IsMember({"auto", "none", "vllm"}));
+  flags.value("--generation-config", generation_config).one_of({"auto", "none", "vllm"});
 
-  flags.value("--output-format", output_format)->check(CLI::IsMember({"text", "json", "jsonl"}));
-  flags.value("--logprobs", logprobs)->check(CLI::Range(0, kMaxTopLogprobs));
+  flags.value("--output-format", output_format).one_of({"text", "json", "jsonl"});
+  flags.value("--logprobs", logprobs).in_range(0, kMaxTopLogprobs);
   flags.flag("--prompt-logprobs", prompt_logprobs);
 
   device.add_to(flags);
@@ -109,8 +109,8 @@ void GenerateOptions::add_to(Flags& flags) {
   flags.alias("-ctv", "--kv-cache-dtype");
   flags.value("--kv-cache-memory", kv_cache_memory);
   flags.value("--gpu-memory-utilization", gpu_memory_utilization);
-  flags.value("--max-num-batched-tokens", max_num_batched_tokens)->check(CLI::Range(0, 1 << 20));
-  flags.value("--max-num-seqs,--parallel", max_num_seqs)->check(CLI::Range(0, 4096));
+  flags.value("--max-num-batched-tokens", max_num_batched_tokens).in_range(0, 1 << 20);
+  flags.value("--max-num-seqs,--parallel", max_num_seqs).in_range(0, 4096);
   flags.alias("-np", "--max-num-seqs");
   console.add_to(flags);
   flags.add_config_file();

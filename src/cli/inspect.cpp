@@ -47,10 +47,10 @@ struct Options : DescribeOptions {
 
   void add_to(Flags& flags) {
     DescribeOptions::add_to(flags);
-    flags.value("-c,--ctx-size,--max-model-len,--max-seq-len", ctx_size)->check(CLI::Range(int64_t{0}, int64_t{1} << 31));
-    flags.value("--max-num-seqs,--parallel", max_num_seqs)->check(CLI::Range(1, 4096));
+    flags.value("-c,--ctx-size,--max-model-len,--max-seq-len", ctx_size).in_range(int64_t{0}, int64_t{1} << 31);
+    flags.value("--max-num-seqs,--parallel", max_num_seqs).in_range(1, 4096);
     flags.alias("-np", "--max-num-seqs");
-    flags.value("--max-num-batched-tokens", max_num_batched_tokens)->check(CLI::Range(0, 1 << 20));
+    flags.value("--max-num-batched-tokens", max_num_batched_tokens).in_range(0, 1 << 20);
     memory.add_to(flags);
   }
 };

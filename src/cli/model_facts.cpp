@@ -81,7 +81,7 @@ void DescribeOptions::add_to(Flags& flags) {
   model.add_to(flags);
   device.add_to(flags);
   console.add_to(flags);
-  flags.value("--output-format", output_format)->check(CLI::IsMember({"text", "json"}));
+  flags.value("--output-format", output_format).one_of({"text", "json"});
 }
 
 bool DescribeOptions::start(Flags& flags, const Arguments& arguments) {

@@ -51,8 +51,8 @@ std::optional<std::string> quickstart_model() {
   return usable(folder) ? std::optional(folder.string()) : std::nullopt;
 }
 
-CLI::Option* ModelOptions::add_model_to(Flags& flags) {
-  CLI::Option* model = flags.value("-m,--model,--model-path", asked);
+Flag ModelOptions::add_model_to(Flags& flags) {
+  const Flag model = flags.value("-m,--model,--model-path", asked);
   flags.value("--revision", revision);
   flags.flag("--offline", offline);
   return model;
@@ -61,8 +61,8 @@ CLI::Option* ModelOptions::add_model_to(Flags& flags) {
 void ModelOptions::add_folder_to(Flags& flags) { add_model_to(flags); }
 
 void ModelOptions::add_to(Flags& flags) {
-  CLI::Option* model = add_model_to(flags);
-  model->excludes(flags.value("--random-weights", random_shape));
+  const Flag model = add_model_to(flags);
+  model.excludes(flags.value("--random-weights", random_shape));
   flags.value("--random-dtype", random_dtype);
   flags.value("--random-seed", random_seed);
 }

@@ -64,13 +64,13 @@ struct Options {
     model.add_folder_to(flags);
     flags.not_from_environment(flags.value("-f,--file,--prompt-file", file));
     flags.flag("--add-special,!--no-add-special", add_special);
-    flags.value("-c,--ctx-size,--max-model-len,--max-seq-len", ctx_size)->check(CLI::NonNegativeNumber);
-    flags.value("--stride", stride)->check(CLI::PositiveNumber);
-    flags.value("--output-format", format)->check(CLI::IsMember({"text", "json"}));
+    flags.value("-c,--ctx-size,--max-model-len,--max-seq-len", ctx_size).not_negative();
+    flags.value("--stride", stride).positive();
+    flags.value("--output-format", format).one_of({"text", "json"});
     device.add_to(flags);
     device.add_products_to(flags);
     memory.add_to(flags);
-    flags.value("--max-num-batched-tokens", max_num_batched_tokens)->check(CLI::Range(0, 1 << 20));
+    flags.value("--max-num-batched-tokens", max_num_batched_tokens).in_range(0, 1 << 20);
     console.add_to(flags);
   }
 

@@ -58,7 +58,7 @@ struct Options : DescribeOptions {
     flags.alias("-ctk", "--kv-cache-dtype");
     flags.alias("-ctv", "--kv-cache-dtype");
     flags.value("--kv-cache-memory", kv_cache_memory);
-    flags.value("--max-num-batched-tokens", max_num_batched_tokens)->check(CLI::Range(0, 1 << 16));
+    flags.value("--max-num-batched-tokens", max_num_batched_tokens).in_range(0, 1 << 16);
     flags.value("--gpu-memory-utilization", gpu_memory_utilization);
   }
 };

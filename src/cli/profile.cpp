@@ -64,14 +64,14 @@ struct Options {
     model.add_to(flags);
     flags.value("-p,--n-prompt", prompts);
     flags.value("-d,--n-depth", depths);
-    flags.value("-n,--n-gen", generate)->check(CLI::Range(0, 1));
-    flags.value("-b,--batch-size", batch)->check(CLI::Range(1, 4096));
-    flags.value("-r,--repetitions", repetitions)->check(CLI::Range(1, 100000));
+    flags.value("-n,--n-gen", generate).in_range(0, 1);
+    flags.value("-b,--batch-size", batch).in_range(1, 4096);
+    flags.value("-r,--repetitions", repetitions).in_range(1, 100000);
     flags.value("-s,--seed", seed);
     device.add_to(flags);
     memory.add_to(flags);
-    flags.value("--read-bandwidth", read_bandwidth)->check(CLI::PositiveNumber);
-    flags.value("-o,--output-format", format)->check(CLI::IsMember({"md", "json", "jsonl"}));
+    flags.value("--read-bandwidth", read_bandwidth).positive();
+    flags.value("-o,--output-format", format).one_of({"md", "json", "jsonl"});
     console.add_to(flags);
   }
 };

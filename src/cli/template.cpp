@@ -50,15 +50,15 @@ struct Options {
 
   void add_to(Flags& flags) {
     model.add_folder_to(flags);
-    CLI::Option* one = flags.value("-p,--prompt", prompt);
-    CLI::Option* whole = flags.value("-f,--file", file);
-    CLI::Option* many = flags.value("-i,--input-file", input_file);
-    one->excludes(whole)->excludes(many);
-    whole->excludes(many);
-    for (CLI::Option* option : {one, whole, many}) flags.not_from_environment(option);
+    const Flag one = flags.value("-p,--prompt", prompt);
+    const Flag whole = flags.value("-f,--file", file);
+    const Flag many = flags.value("-i,--input-file", input_file);
+    one.excludes(whole).excludes(many);
+    whole.excludes(many);
+    for (const Flag option : {one, whole, many}) flags.not_from_environment(option);
     chat.add_to(flags);
     flags.flag("--generation-prompt,!--no-generation-prompt", generation_prompt);
-    flags.value("--output-format", output_format)->check(CLI::IsMember({"text", "json", "jsonl"}));
+    flags.value("--output-format", output_format).one_of({"text", "json", "jsonl"});
     console.add_to(flags);
   }
 

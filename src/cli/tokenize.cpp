@@ -42,16 +42,16 @@ struct Options {
 
   void add_to(Flags& flags) {
     model.add_folder_to(flags);
-    CLI::Option* one = flags.value("-p,--prompt", prompt);
-    CLI::Option* whole = flags.value("-f,--file,--prompt-file", file);
-    CLI::Option* many = flags.value("-i,--input-file", input_file);
-    one->excludes(whole)->excludes(many);
-    whole->excludes(many);
-    for (CLI::Option* option : {one, whole, many}) flags.not_from_environment(option);
+    const Flag one = flags.value("-p,--prompt", prompt);
+    const Flag whole = flags.value("-f,--file,--prompt-file", file);
+    const Flag many = flags.value("-i,--input-file", input_file);
+    one.excludes(whole).excludes(many);
+    whole.excludes(many);
+    for (const Flag option : {one, whole, many}) flags.not_from_environment(option);
     flags.flag("--add-special,!--no-add-special", add_special);
     flags.flag("--parse-special,!--no-parse-special", parse_special);
     flags.flag("--show-tokens", show_tokens);
-    flags.value("--output-format", output_format)->check(CLI::IsMember({"text", "json", "jsonl"}));
+    flags.value("--output-format", output_format).one_of({"text", "json", "jsonl"});
     console.add_to(flags);
   }
 };
