@@ -41,10 +41,7 @@ struct Options {
 
   void add_to(Flags& flags) {
     model.add_folder_to(flags);
-    const Flag one = flags.value("--ids", ids);
-    const Flag many = flags.value("-i,--input-file", input_file);
-    one.excludes(many);
-    for (const Flag option : {one, many}) flags.not_from_environment(option);
+    flags.only_one_of({flags.value("--ids", ids), flags.value("-i,--input-file", input_file)});
     flags.flag("--skip-special,!--keep-special", skip_special);
     flags.value("--output-format", output_format).one_of({"text", "json", "jsonl"});
     flags.positional("words", words);

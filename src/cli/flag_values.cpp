@@ -47,6 +47,13 @@ const Flag& Flag::excludes(const Flag& other) const {
   return *this;
 }
 
+void Flags::only_one_of(std::initializer_list<Flag> ways) {
+  for (const Flag* way = ways.begin(); way != ways.end(); ++way) {
+    not_from_environment(*way);
+    for (const Flag* other = way + 1; other != ways.end(); ++other) way->excludes(*other);
+  }
+}
+
 template <typename T>
 Flag Flags::value(const std::string& names, T& target) {
   CLI::Option* option = app_->add_option(names, target)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);

@@ -89,6 +89,9 @@ class Flags {
   // What belongs to one call and never comes from the environment: a prompt, a list request.
   void not_from_environment(const Flag& flag) { local_.push_back(flag.option_); }
 
+  // Ways to give a call's input, of which it takes one.
+  void only_one_of(std::initializer_list<Flag> ways);
+
   // --config FILE: a JSON object whose keys are flags, {"temperature": 0.6, "stop": ["a", "b"], "ignore-eos": true}. Command line and
   // environment win over it.
   void add_config_file();

@@ -58,12 +58,8 @@ void GenerateOptions::add_to(Flags& flags) {
   model.add_to(flags);
   flags.value("--dtype", dtype);
 
-  const Flag text = flags.value("-p,--prompt", prompt);
-  const Flag file = flags.value("-f,--file,--prompt-file", prompt_file);
-  const Flag ids = flags.value("--prompt-ids", prompt_ids);
-  text.excludes(file).excludes(ids);
-  file.excludes(ids);
-  for (const Flag option : {text, file, ids}) flags.not_from_environment(option);
+  flags.only_one_of(
+      {flags.value("-p,--prompt", prompt), flags.value("-f,--file,--prompt-file", prompt_file), flags.value("--prompt-ids", prompt_ids)});
   flags.flag("-e,--escape", escape);
   flags.flag("--add-special,!--no-add-special", add_special);
   flags.value("--truncate", truncate).one_of({"left", "right"});

@@ -50,12 +50,7 @@ struct Options {
 
   void add_to(Flags& flags) {
     model.add_folder_to(flags);
-    const Flag one = flags.value("-p,--prompt", prompt);
-    const Flag whole = flags.value("-f,--file", file);
-    const Flag many = flags.value("-i,--input-file", input_file);
-    one.excludes(whole).excludes(many);
-    whole.excludes(many);
-    for (const Flag option : {one, whole, many}) flags.not_from_environment(option);
+    flags.only_one_of({flags.value("-p,--prompt", prompt), flags.value("-f,--file", file), flags.value("-i,--input-file", input_file)});
     chat.add_to(flags);
     flags.flag("--generation-prompt,!--no-generation-prompt", generation_prompt);
     flags.value("--output-format", output_format).one_of({"text", "json", "jsonl"});

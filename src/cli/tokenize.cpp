@@ -42,12 +42,8 @@ struct Options {
 
   void add_to(Flags& flags) {
     model.add_folder_to(flags);
-    const Flag one = flags.value("-p,--prompt", prompt);
-    const Flag whole = flags.value("-f,--file,--prompt-file", file);
-    const Flag many = flags.value("-i,--input-file", input_file);
-    one.excludes(whole).excludes(many);
-    whole.excludes(many);
-    for (const Flag option : {one, whole, many}) flags.not_from_environment(option);
+    flags.only_one_of(
+        {flags.value("-p,--prompt", prompt), flags.value("-f,--file,--prompt-file", file), flags.value("-i,--input-file", input_file)});
     flags.flag("--add-special,!--no-add-special", add_special);
     flags.flag("--parse-special,!--no-parse-special", parse_special);
     flags.flag("--show-tokens", show_tokens);

@@ -27,8 +27,8 @@ constexpr int64_t kMinTokensPerUnit = 48;
 constexpr int64_t kNoteBytes = 64;  // a cache line of its own for every worker
 
 // How a core streams weights the fastest (measured on each, docs/performance.md). Zen 5 fetches them as fast past L2, which leaves
-// that to what is used again. Zen 4 loses a third by prefetches into L1, of either kind. Intel fetches non-temporal ones by the few
-// outstanding misses of L1 alone, half of memory's rate, and reads four streams faster than one, which AMD does not.
+// that to what is used again. Zen 4 loses a quarter and more by prefetches into L1, of either kind. Intel fetches non-temporal ones by the
+// few outstanding misses of L1 alone, half of memory's rate, and reads four streams faster than one, which AMD does not.
 struct StreamedAs {
   PrefetchInto into;
   bool four_streams;
