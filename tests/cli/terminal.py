@@ -95,9 +95,11 @@ class Terminal:
         return self.modes.endswith(PASTE_ON)
 
     def paste(self, text):
-        """As terminals send it to a program that asked for marks."""
+        """As terminals send it to a program that asked for marks. Waits until it is shown: the line is drawn anew with its prompt, which
+        must not pass for the next one."""
         self.case.assertTrue(self.takes_pastes())
         self.type("\x1b[200~" + text.replace("\n", "\r") + "\x1b[201~")
+        self.expect(re.escape(text.rstrip("\n").split("\n")[-1].strip()))
 
     def exit_code(self):
         end = time.monotonic() + TIMEOUT

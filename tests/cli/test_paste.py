@@ -1,7 +1,6 @@
 """Texts that are pasted into bolide chat, by terminals that mark them."""
 import json
 import os
-import re
 import signal
 
 from checkpoint import CHAIN
@@ -28,7 +27,6 @@ class Paste(ChatCase):
         questions = [code, "/help\nme", "//one\ntwo", '"""three\nfour', "a typed and a pasted word"]
         for text in questions[:4]:
             chat.paste(text + "\n")  # the line feed behind the last line is none of the text's
-            chat.expect(re.escape(text.split("\n")[-1].strip()))
             self.assertIn(CHAIN, chat.say(""))
         chat.type("a typed and")
         chat.paste(" a pasted")
@@ -54,9 +52,8 @@ class Paste(ChatCase):
     def test_pasted_texts_are_recalled_and_dropped_as_a_whole(self):
         chat = self.start()
         chat.paste("//one\ntwo")
-        chat.say("")
+        self.assertIn(CHAIN, chat.say(""))
         chat.paste("three\nfour")
-        chat.expect("four")
         chat.type(CTRL_C)
         self.assertNotIn("once more", chat.prompt())
         chat.type(UP)
@@ -65,7 +62,6 @@ class Paste(ChatCase):
         chat.paste("")
         long_text = "\n".join(f"line {i} of many" for i in range(300))
         chat.paste(long_text)
-        chat.expect("line 299 of many")
         self.assertIn("the context is full", chat.say(""))
         bad = b"\x1b[200~a\xff\xc3\nb\x00c\x1b[201~\r"  # no UTF-8, and what would end a text
         chat.type(bad)
