@@ -1,6 +1,5 @@
 // bolide batch: a file of requests in, a file of records out.
 #include <fmt/ranges.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 
@@ -39,21 +38,21 @@ std::string quoted_list(const std::set<std::string>& names) {
 
 void report_scan(const BatchOptions& options, const InputScan& scan, LineFormat format, const RequestReader& reader) {
   const std::string where = in_quotes(options.input);
-  spdlog::info("{}: {} {}, {} bad", where, with_commas(scan.requests), format == LineFormat::text ? "prompts, one a line" : "JSON lines",
-               with_commas(scan.bad));
-  for (const BadLine& bad : scan.bad_lines) spdlog::warn("{}", one_line(fmt::format("{} line {}: {}", where, bad.line, bad.reason)));
+  log_info("{}: {} {}, {} bad", where, with_commas(scan.requests), format == LineFormat::text ? "prompts, one a line" : "JSON lines",
+           with_commas(scan.bad));
+  for (const BadLine& bad : scan.bad_lines) log_warning("{}", one_line(fmt::format("{} line {}: {}", where, bad.line, bad.reason)));
   const auto listed = static_cast<int64_t>(scan.bad_lines.size());
-  if (scan.bad > listed) spdlog::warn("{} and {} further bad lines", where, with_commas(scan.bad - listed));
+  if (scan.bad > listed) log_warning("{} and {} further bad lines", where, with_commas(scan.bad - listed));
   for (const RepeatedId& repeated : scan.repeated_ids)
-    spdlog::warn("{} line {}: custom_id {} is that of line {}", where, repeated.line, in_quotes(repeated.custom_id, 80),
-                 repeated.first_line);
+    log_warning("{} line {}: custom_id {} is that of line {}", where, repeated.line, in_quotes(repeated.custom_id, 80),
+                repeated.first_line);
   const auto named = static_cast<int64_t>(scan.repeated_ids.size());
-  if (scan.repeated > named) spdlog::warn("{} and {} further repeated custom_ids", where, with_commas(scan.repeated - named));
-  if (!scan.repeats_complete) spdlog::warn("{}: too many custom_ids repeat to name them all", where);
+  if (scan.repeated > named) log_warning("{} and {} further repeated custom_ids", where, with_commas(scan.repeated - named));
+  if (!scan.repeats_complete) log_warning("{}: too many custom_ids repeat to name them all", where);
   if (!reader.unknown_fields().empty())
-    spdlog::warn("fields that nobody knows are ignored: {} (--strict makes them errors)", quoted_list(reader.unknown_fields()));
+    log_warning("fields that nobody knows are ignored: {} (--strict makes them errors)", quoted_list(reader.unknown_fields()));
   if (!reader.models().empty() && reader.models() != std::set{options.defaults.model.name()})
-    spdlog::warn("lines ask for the model {}; {} answers them all", quoted_list(reader.models()), in_quotes(options.defaults.model.name()));
+    log_warning("lines ask for the model {}; {} answers them all", quoted_list(reader.models()), in_quotes(options.defaults.model.name()));
   if (options.fail_fast && scan.bad > 0)
     throw Error(fmt::format("{} line {}: {}. --fail-fast stops here", where, scan.bad_lines.front().line, scan.bad_lines.front().reason));
 }
@@ -111,8 +110,8 @@ std::unique_ptr<Engine> load(const BatchOptions& options) {
   if (!engine->tokenizer())
     throw UsageError(
         "the model has no tokenizer (tokenizer.json or tokenizer.model), and a batch needs one. Use a folder with a tokenizer");
-  for (const std::string& note : engine->info().notes) spdlog::info("{}", note);
-  spdlog::info("{}", engine->info().device_reason);
+  for (const std::string& note : engine->info().notes) log_info("{}", note);
+  log_info("{}", engine->info().device_reason);
   return engine;
 }
 
@@ -132,7 +131,7 @@ struct BatchFiles {
   void prepare(const BatchOptions& options) {
     for_each([&](BatchOutput& file) {
       if (options.overwrite) file.clear();
-      if (file.torn_bytes() > 0) spdlog::warn("{} bytes of a record that was not written to its end are dropped", file.torn_bytes());
+      if (file.torn_bytes() > 0) log_warning("{} bytes of a record that was not written to its end are dropped", file.torn_bytes());
       file.drop_torn();
     });
   }
@@ -162,23 +161,23 @@ ExitCode answer_lines(const BatchOptions& options, const InputScan& scan, const 
     stopped = run.run();
   } catch (const Error& error) {
     const int64_t done = finished.count + run.totals().ok + run.totals().failed;
-    spdlog::info("{} of {} lines are done{}", with_commas(done), with_commas(scan.requests), how_to_go_on);
+    log_info("{} of {} lines are done{}", with_commas(done), with_commas(scan.requests), how_to_go_on);
     throw;
   }
   if (files.output.reader_gone()) return ExitCode::ok;
   if (prompts.cut() > 0)
-    spdlog::warn("{} prompts were too long and have been cut on the {}", with_commas(prompts.cut()), options.defaults.truncate);
+    log_warning("{} prompts were too long and have been cut on the {}", with_commas(prompts.cut()), options.defaults.truncate);
   if (!prompts.markers().empty())
-    spdlog::warn("messages contain {}, which counted as {}", quoted_list(prompts.markers()),
-                 options.defaults.allow_special ? "special tokens (--allow-special)" : "text; --allow-special makes such special tokens");
+    log_warning("messages contain {}, which counted as {}", quoted_list(prompts.markers()),
+                options.defaults.allow_special ? "special tokens (--allow-special)" : "text; --allow-special makes such special tokens");
   const BatchTotals& totals = run.totals();
-  spdlog::info("{}", summary(options, finished, totals));
+  log_info("{}", summary(options, finished, totals));
   if (!stopped) return finished.failed + totals.failed > 0 ? ExitCode::batch_partial : ExitCode::ok;
   const int64_t done = finished.count + totals.ok + totals.failed;
   const std::string discarded =
       totals.discarded > 0 ? fmt::format(" ({} more had to wait for an earlier line and will be made again)", with_commas(totals.discarded))
                            : "";
-  spdlog::info("interrupted: {} of {} lines are done{}{}", with_commas(done), with_commas(scan.requests), discarded, how_to_go_on);
+  log_info("interrupted: {} of {} lines are done{}{}", with_commas(done), with_commas(scan.requests), discarded, how_to_go_on);
   return *stopped;
 }
 
@@ -199,7 +198,7 @@ ExitCode batch(BatchOptions& options) {
                                    options.defaults.chat.kwargs()};
   defaults.params.validate(std::numeric_limits<int32_t>::max());
   if (const std::string decided = options.defaults.decided_by(generation); !decided.empty())
-    spdlog::info("from generation_config.json: {} (flags win; --generation-config none ignores it)", decided);
+    log_info("from generation_config.json: {} (flags win; --generation-config none ignores it)", decided);
 
   RequestReader first_reader(format, defaults);
   const InputScan scan = scan_input(options.input, first_reader);
@@ -215,12 +214,12 @@ ExitCode batch(BatchOptions& options) {
   settings.add_field(fmt::format("{}", folder_digest(folder)));
   const RunIdentity identity{scan.digest, settings.value(), defaults.params.seed};
   if (finished.run) check_same_run(options, *finished.run, identity);
-  spdlog::info("seed {}", identity.seed);
+  log_info("seed {}", identity.seed);
   if (finished.count > 0)
-    spdlog::info("{} lines are done already, {} are left", with_commas(finished.count), with_commas(scan.requests - finished.count));
+    log_info("{} lines are done already, {} are left", with_commas(finished.count), with_commas(scan.requests - finished.count));
   if (finished.count == scan.requests) {
     files.prepare(options);
-    spdlog::info("{}", summary(options, finished, {}));
+    log_info("{}", summary(options, finished, {}));
     return finished.failed > 0 ? ExitCode::batch_partial : ExitCode::ok;
   }
   RequestReader reader(format, std::move(defaults));

@@ -1,6 +1,4 @@
 // bolide bench: prefill and decode speed.
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <chrono>
 #include <thread>
@@ -9,6 +7,7 @@
 #include "cli/bench_run.h"
 #include "cli/command.h"
 #include "cli/common_options.h"
+#include "cli/log.h"
 #include "cli/progress.h"
 #include "cli/streams.h"
 #include "cli/values.h"
@@ -193,7 +192,7 @@ void run_cases(const Session& session, int32_t threads) {
   const Progress progress(!options.console.no_progress && !options.console.quiet);
   progress.show("loading");
   const std::unique_ptr<Engine> engine = Engine::load(options.model.source(), engine_options);
-  for (const std::string& note : engine->info().notes) spdlog::debug("{}", note);
+  for (const std::string& note : engine->info().notes) log_debug("{}", note);
   BenchSettings settings = options.settings;
   settings.max_num_batched_tokens = engine->info().max_num_batched_tokens;
   BenchContext context{options.model.name(), engine->info(), engine->config(), settings, 0, "", command_text("bench", session.arguments)};

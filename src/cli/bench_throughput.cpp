@@ -1,6 +1,4 @@
 // bolide bench throughput: many requests at once, or as they arrive.
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -8,6 +6,7 @@
 
 #include "cli/command.h"
 #include "cli/common_options.h"
+#include "cli/log.h"
 #include "cli/progress.h"
 #include "cli/streams.h"
 #include "cli/throughput_report.h"
@@ -230,7 +229,7 @@ ExitCode run_bench_throughput(const Arguments& arguments) {
   progress.show("loading");
   const EngineOptions engine_options = options.engine_options(requests);
   const std::unique_ptr<Engine> engine = Engine::load(options.model.source(), engine_options);
-  for (const std::string& note : engine->info().notes) spdlog::debug("{}", note);
+  for (const std::string& note : engine->info().notes) log_debug("{}", note);
   require_context(*engine, engine_options.ctx_size);
   BenchContext bench{options.model.name(), engine->info(), engine->config(), {}, 0, utc_now(), command_text("bench throughput", arguments)};
   bench.settings.max_num_batched_tokens = engine_options.max_num_batched_tokens;

@@ -1,5 +1,4 @@
 // bolide chat: questions and answers in turn, at a terminal.
-#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -104,8 +103,8 @@ void greet(const ChatSession& session, const ChatScreen& screen) {
                           with_commas(info.ctx_size)));
   const auto& kwargs = session.template_kwargs;
   if (kwargs.contains("enable_thinking") && !session.chat_template().reads("enable_thinking"))
-    spdlog::warn("{}: the chat template does not read enable_thinking, so it changes nothing",
-                 kwargs["enable_thinking"] == true ? "--think" : "--no-think");
+    log_warning("{}: the chat template does not read enable_thinking, so it changes nothing",
+                kwargs["enable_thinking"] == true ? "--think" : "--no-think");
 }
 
 }  // namespace

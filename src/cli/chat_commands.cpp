@@ -210,9 +210,9 @@ ChatNext answer_in(ChatRoom& room, const std::string* question) {
     room.screen.note(question ? "stopped before the answer began: the message is not kept"
                               : "stopped before the answer began: the old one stays");
   if (room.stats)
-    room.screen.stats("[" + room.session.statistics(answer) + "]");
+    room.screen.stats(fmt::format("[{}]", room.session.statistics(answer)));
   else if (answer.reason == FinishReason::length)
-    room.screen.say("[" + room.session.why_it_ended(answer) + "]");
+    room.screen.say(fmt::format("[{}]", room.session.why_it_ended(answer)));
   if (room.screen.failed()) return ChatNext::leave;
   return answer.terminated ? ChatNext::terminate : ChatNext::go_on;
 }

@@ -1,12 +1,12 @@
 #include "cli/chat_session.h"
 
 #include <signal.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 
 #include "cli/line_input.h"
 #include "cli/load_engine.h"
+#include "cli/log.h"
 #include "core/human.h"
 
 namespace bolide {
@@ -52,7 +52,7 @@ void let_go(Engine& engine) {
     while (engine.step()) {
     }
   } catch (const std::exception& error) {
-    spdlog::debug("while the failed answer was let go: {}", error.what());
+    log_debug("while the failed answer was let go: {}", error.what());
   }
 }
 
@@ -71,7 +71,7 @@ ChatSession::ChatSession(const ChatFlags& flags)
   params.validate(engine_->config().vocab);
   warn_of_endless_thinking(*engine_, template_, template_kwargs, params);
   if (const std::string decided = flags.run.decided_by(defaults); !decided.empty())
-    spdlog::info("from generation_config.json: {} (flags and /set win; --generation-config none ignores it)", decided);
+    log_info("from generation_config.json: {} (flags and /set win; --generation-config none ignores it)", decided);
 }
 
 ChatPrompt ChatSession::encode(const Conversation& asked, const std::string* question) const {
@@ -93,8 +93,8 @@ void ChatSession::warn_of_markers(const ChatPrompt& prompt) {
   for (const std::string& marker : prompt.markers) {
     if (std::find(markers_told_.begin(), markers_told_.end(), marker) != markers_told_.end()) continue;
     markers_told_.push_back(marker);
-    spdlog::warn("the conversation contains {}, which counts as {}", marker,
-                 allow_special_ ? "a special token (--allow-special)" : "text; --allow-special makes it a special token");
+    log_warning("the conversation contains {}, which counts as {}", marker,
+                allow_special_ ? "a special token (--allow-special)" : "text; --allow-special makes it a special token");
   }
 }
 

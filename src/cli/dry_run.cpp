@@ -1,8 +1,7 @@
 #include "cli/dry_run.h"
 
-#include <spdlog/spdlog.h>
-
 #include "cli/json.h"
+#include "cli/log.h"
 #include "cli/model_facts.h"
 #include "cli/prompt_input.h"
 #include "cli/streams.h"
@@ -55,7 +54,7 @@ ExitCode dry_run(const GenerateOptions& options) {
     throw Error(fmt::format("prompt has {} tokens, context is {}. Shorten it, or --truncate left", with_commas(length),
                             with_commas(plan.load_ctx_size)));
   }
-  for (const std::string& note : plan.load_notes) spdlog::info("{}", note);
+  for (const std::string& note : plan.load_notes) log_info("{}", note);
   const int64_t kv_bytes = plan.load_kv_tokens * facts.config.kv_bytes_per_token(plan.kv_dtype);
   ResultStream out;
   out.write(options.output_format == "text" ? report_text(plan, prompt, kv_bytes)

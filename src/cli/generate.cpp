@@ -1,5 +1,4 @@
 // bolide generate: one prompt, one or several continuations.
-#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include "cli/clock.h"
@@ -10,6 +9,7 @@
 #include "cli/generate_report.h"
 #include "cli/json.h"
 #include "cli/load_engine.h"
+#include "cli/log.h"
 #include "cli/prompt_input.h"
 #include "cli/signals.h"
 #include "cli/streams.h"
@@ -19,8 +19,8 @@ namespace {
 
 void show_prompt(const Prompt& prompt, const Tokenizer* tokenizer) {
   const std::string text = prompt.text ? *prompt.text : tokenizer ? tokenizer->decode(prompt.ids, false) : "";
-  if (prompt.text || tokenizer) spdlog::info("prompt text: {}", json_text(Json(text)));
-  spdlog::info("prompt ids ({}): {}", prompt.ids.size(), fmt::join(prompt.ids, ","));
+  if (prompt.text || tokenizer) log_info("prompt text: {}", json_text(Json(text)));
+  log_info("prompt ids ({}): {}", prompt.ids.size(), fmt::join(prompt.ids, ","));
 }
 
 // Runs the sequences to their end, or to the step after a signal or after standard output was closed.
@@ -55,7 +55,7 @@ ExitCode generate(const GenerateOptions& options) {
   SamplingParams params = options.sampling(defaults);
   if (chat) warn_of_endless_thinking(*engine, *chat, options.chat.kwargs(), params);
   if (const std::string decided = options.decided_by(defaults); !decided.empty())
-    spdlog::info("from generation_config.json: {} (flags win; --generation-config none ignores it)", decided);
+    log_info("from generation_config.json: {} (flags win; --generation-config none ignores it)", decided);
 
   ResultStream out;
   Collector collector(static_cast<size_t>(options.sequences), params.logprobs >= 0, text_output ? &out : nullptr);
@@ -88,8 +88,8 @@ ExitCode generate(const GenerateOptions& options) {
     out.write("\n");
   out.finish();
   if (out.reader_gone()) return ExitCode::ok;
-  for (const std::string& line : statistics(run)) spdlog::info("{}", line);
-  if (first) spdlog::debug("{}", load_split(run));
+  for (const std::string& line : statistics(run)) log_info("{}", line);
+  if (first) log_debug("{}", load_split(run));
   return stopped.value_or(ExitCode::ok);
 }
 

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/ranges.h>
-#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,6 +9,7 @@
 #include <cstring>
 #include <sstream>
 
+#include "cli/log.h"
 #include "core/error.h"
 #include "core/files.h"
 
@@ -68,7 +68,7 @@ void InputHistory::add(const std::string& line) {
 }
 
 void InputHistory::warn(const std::string& reason) {
-  spdlog::warn("lines typed now are not kept for later sessions: {}. --no-history leaves the file alone", reason);
+  log_warning("lines typed now are not kept for later sessions: {}. --no-history leaves the file alone", reason);
   path_.clear();
 }
 

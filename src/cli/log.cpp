@@ -43,6 +43,17 @@ spdlog::level::level_enum level_of(const std::string& name) {
   return spdlog::level::info;
 }
 
+spdlog::level::level_enum level_of(LogLevel level) {
+  switch (level) {
+    case LogLevel::debug:
+      return spdlog::level::debug;
+    case LogLevel::warning:
+      return spdlog::level::warn;
+    default:
+      return spdlog::level::info;
+  }
+}
+
 }  // namespace
 
 void start_logging(const LogOptions& options) {
@@ -67,6 +78,10 @@ void start_logging(const LogOptions& options) {
   spdlog::set_default_logger(std::move(logger));
 }
 
+void write_log(LogLevel level, fmt::string_view format, fmt::format_args arguments) {
+  if (spdlog::should_log(level_of(level))) spdlog::log(level_of(level), fmt::vformat(format, arguments));
+}
+
 std::string one_line(const std::string& text) {
   std::string line;
   for (const char c : utf8_lossy(text)) {
@@ -79,6 +94,6 @@ std::string one_line(const std::string& text) {
   return line;
 }
 
-void report_error(const std::string& text) { spdlog::error("{}", one_line(text)); }
+void report_error(const std::string& text) { spdlog::error(one_line(text)); }
 
 }  // namespace bolide

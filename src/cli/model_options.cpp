@@ -1,9 +1,8 @@
 // --model: from what a user writes to a folder on this machine.
-#include <spdlog/spdlog.h>
-
 #include <filesystem>
 
 #include "cli/common_options.h"
+#include "cli/log.h"
 #include "cli/values.h"
 #include "core/messages.h"
 #include "io/hub_cache.h"
@@ -35,7 +34,7 @@ std::string folder_of(const std::string& asked, const std::optional<std::string>
     name->revision = revision;
   }
   const HubSnapshot snapshot = find_in_hub_cache(*name, hub_cache_folder(), asked);
-  spdlog::info("model {}: {}", asked, snapshot.folder.string());
+  log_info("model {}: {}", asked, snapshot.folder.string());
   return snapshot.folder.string();
 }
 
@@ -93,7 +92,7 @@ void ModelOptions::resolve() {
         "scripts/quickstart.sh gets a small model, which is used when none is given");
   }
   folder = *found;
-  spdlog::info("model {} (no --model given: the quickstart's)", folder);
+  log_info("model {} (no --model given: the quickstart's)", folder);
 }
 
 ModelSource ModelOptions::source() const {

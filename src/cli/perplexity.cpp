@@ -1,5 +1,4 @@
 // bolide perplexity: how well a model predicts a text.
-#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 #include "cli/command.h"
 #include "cli/common_options.h"
 #include "cli/json.h"
+#include "cli/log.h"
 #include "cli/perplexity_windows.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
@@ -196,7 +196,7 @@ ExitCode perplexity(const Options& options) {
   const std::string text = read_text(options);
   const std::unique_ptr<Engine> engine = Engine::load(options.model.source(), options.engine_options());
   const EngineInfo& info = engine->info();
-  for (const std::string& note : info.notes) spdlog::info("{}", note);
+  for (const std::string& note : info.notes) log_info("{}", note);
   if (!engine->tokenizer())
     throw UsageError(
         "the model has no tokenizer (tokenizer.json or tokenizer.model), so a text cannot be read. Use a folder with a tokenizer");
@@ -211,21 +211,21 @@ ExitCode perplexity(const Options& options) {
   }
   const std::vector<PerplexityWindow> windows = perplexity_windows(tokens, window, options.stride);
   const GracefulStop stop;
-  spdlog::info("{} tokens, {} windows of {} tokens, stride {}", with_commas(tokens), with_commas(static_cast<int64_t>(windows.size())),
-               with_commas(window), with_commas(options.stride));
+  log_info("{} tokens, {} windows of {} tokens, stride {}", with_commas(tokens), with_commas(static_cast<int64_t>(windows.size())),
+           with_commas(window), with_commas(options.stride));
   const Rating rating = rate(*engine, ids, windows, stop, !options.console.no_progress && !options.console.quiet);
   if (rating.stopped) {
-    spdlog::info("interrupted after {} of {} windows{}", rating.windows, windows.size(),
-                 rating.windows > 0 ? fmt::format(", perplexity so far {:.4f}", rating.sum.perplexity()) : "");
+    log_info("interrupted after {} of {} windows{}", rating.windows, windows.size(),
+             rating.windows > 0 ? fmt::format(", perplexity so far {:.4f}", rating.sum.perplexity()) : "");
     return *rating.stopped;
   }
   const Report report{options, *engine, rating, tokens, static_cast<int64_t>(text.size()), window, options.stride};
   ResultStream out;
   out.write(options.format == "json" ? json_report(report) : text_report(report));
   out.finish();
-  spdlog::info("{:.1f} s, {:.1f} tok/s through the model | {} | weights {}, KV cache {}", rating.seconds,
-               static_cast<double>(rating.tokens_run) / rating.seconds, info.device_reason, dtype_name(info.weights_dtype),
-               dtype_name(info.kv_dtype));
+  log_info("{:.1f} s, {:.1f} tok/s through the model | {} | weights {}, KV cache {}", rating.seconds,
+           static_cast<double>(rating.tokens_run) / rating.seconds, info.device_reason, dtype_name(info.weights_dtype),
+           dtype_name(info.kv_dtype));
   return ExitCode::ok;
 }
 

@@ -1,11 +1,10 @@
 // bolide profile: where a step's time goes.
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 
 #include "cli/bench_report.h"
 #include "cli/command.h"
 #include "cli/common_options.h"
+#include "cli/log.h"
 #include "cli/profile_report.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
@@ -163,7 +162,7 @@ void profile_steps(const Options& options, std::vector<ProfiledStep> steps, cons
   progress.show("loading");
   const EngineOptions wanted = engine_options(options, steps);
   const LoadedModel loaded = load_engine(options.model.source(), wanted);
-  for (const std::string& note : loaded.info.notes) spdlog::debug("{}", note);
+  for (const std::string& note : loaded.info.notes) log_debug("{}", note);
   require_room(loaded, wanted);
   Backend& backend = *loaded.device.backend;
   ProfileContext context{options.model.name(), command_text("profile", arguments), utc_now(), loaded.info, options.repetitions, 0};

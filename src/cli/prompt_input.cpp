@@ -1,11 +1,11 @@
 #include "cli/prompt_input.h"
 
 #include <fmt/ranges.h>
-#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <utility>
 
+#include "cli/log.h"
 #include "cli/prompt_cut.h"
 #include "cli/streams.h"
 #include "cli/values.h"
@@ -56,15 +56,15 @@ void encode_conversation(Prompt& prompt, const GenerateOptions& options, const T
   Json kwargs = options.chat.kwargs();
   if (!kwargs.contains("add_generation_prompt")) kwargs["add_generation_prompt"] = true;
   if (options.chat.think && !chat.reads("enable_thinking"))
-    spdlog::warn("{}: the chat template does not read enable_thinking, so it changes nothing",
-                 *options.chat.think ? "--think" : "--no-think");
+    log_warning("{}: the chat template does not read enable_thinking, so it changes nothing",
+                *options.chat.think ? "--think" : "--no-think");
   try {
     ChatPrompt encoded = encode_chat(chat, tokenizer, options.chat.messages(*prompt.text), kwargs, options.allow_special);
     prompt.said = std::exchange(prompt.text, std::move(encoded.text));
     prompt.ids = std::move(encoded.ids);
     if (encoded.markers.empty()) return;
-    spdlog::warn("the prompt contains {}, which counts as {}", fmt::join(encoded.markers, ", "),
-                 options.allow_special ? "a special token (--allow-special)" : "text; --allow-special makes it a special token");
+    log_warning("the prompt contains {}, which counts as {}", fmt::join(encoded.markers, ", "),
+                options.allow_special ? "a special token (--allow-special)" : "text; --allow-special makes it a special token");
   } catch (const ModelError& error) {
     throw ModelError(fmt::format("{}. Give another chat template with --chat-template FILE, or leave it out with --raw", error.what()));
   }
@@ -89,8 +89,8 @@ void truncate_prompt(Prompt& prompt, const GenerateOptions& options, const Token
   const PromptCut cut{options.truncate, ctx_size, options.max_tokens};
   if (!cut.needed(size)) return;
   cut_prompt(prompt.ids, special_frame(prompt, options, tokenizer), cut);
-  spdlog::warn("prompt cut on the {} from {} to {} tokens; {} of the context's {} are left for the output", options.truncate, size,
-               prompt.ids.size(), ctx_size - static_cast<int64_t>(prompt.ids.size()), ctx_size);
+  log_warning("prompt cut on the {} from {} to {} tokens; {} of the context's {} are left for the output", options.truncate, size,
+              prompt.ids.size(), ctx_size - static_cast<int64_t>(prompt.ids.size()), ctx_size);
 }
 
 }  // namespace bolide
