@@ -242,26 +242,24 @@ TestStep::TestStep(Backend& backend, const std::vector<TestSequence>& sequences,
 
 constexpr size_t kWriterTokens = 64;  // also the width of the unit vectors
 
-void KvWriter::write_columns(int32_t layer, const std::vector<int32_t>& slots, const std::vector<float>& weights) {
+void KvWriter::write_products(int32_t layer, const std::vector<int32_t>& slots, const std::vector<std::byte>& weights,
+                              const std::vector<float>& inputs) {
   const KvCacheSpec& spec = kv_.spec();
-  const size_t rows = slots.size();
-  constexpr auto kWidth = static_cast<int32_t>(kWriterTokens);
-  const DType dtype = spec.dtype == DType::f8 ? DType::f32 : spec.dtype;  // fp8 is no dtype of weights
-  const std::vector<std::byte> packed = pack(weights, dtype);
-  const TensorView view{packed.data(), dtype, {static_cast<int64_t>(3 * width()), kWidth}};
+  const size_t rows = slots.size(), hidden = inputs.size() / rows;
+  const TensorView view{weights.data(), weights_dtype(), {static_cast<int64_t>(3 * width()), static_cast<int64_t>(hidden)}};
   const auto matrix = backend_.prepare({&view, 1});
   // A sequence of one row per slot; only the count and the slots matter to this op.
   std::vector<TestSequence> sequences;
   for (int32_t slot : slots) sequences.push_back({slot % spec.chunk_tokens, 1, {slot / spec.chunk_tokens}});
   const TestStep step(backend_, sequences, spec.chunk_tokens);
-  backend_.reserve(step.capacity, {kWidth, 16, spec.layers, spec.kv_heads, spec.kv_heads, spec.head_dim, 16});
-  std::vector<float> units(rows * kWriterTokens, 0.0f), turns(rows * static_cast<size_t>(spec.head_dim), 0.0f);
-  for (size_t t = 0; t < rows; ++t) units[t * kWriterTokens + t] = 1.0f;
+  backend_.reserve(step.capacity, {static_cast<int32_t>(hidden), 16, spec.layers, spec.kv_heads, spec.kv_heads, spec.head_dim, 16});
+  std::vector<float> turns(rows * static_cast<size_t>(spec.head_dim), 0.0f);
   for (size_t i = 0; i < turns.size(); i += 2) turns[i] = 1.0f;
-  const DeviceArray<float> x(backend_, units), rope(backend_, turns), norm(backend_, std::vector<float>(kWriterTokens, 0.125f));
+  const float unit = 1.0f / std::sqrt(static_cast<float>(hidden));
+  const DeviceArray<float> x(backend_, inputs), rope(backend_, turns), norm(backend_, std::vector<float>(hidden, unit));
   const Activations q(backend_, rows * width());
   backend_.norm_qkv({step.in(), x.data(), norm.data(), 0.0f, matrix.get(), nullptr, nullptr, nullptr, rope.data(), q.buffer(), &kv_, layer,
-                     kWidth, spec.kv_heads, spec.kv_heads, spec.head_dim});
+                     static_cast<int32_t>(hidden), spec.kv_heads, spec.kv_heads, spec.head_dim});
   backend_.sync();
 }
 
@@ -271,27 +269,30 @@ void KvWriter::write(int32_t layer, const std::vector<int32_t>& slots, const std
   REQUIRE(v.size() == slots.size() * w);
   for (size_t first = 0; first < slots.size(); first += kWriterTokens) {
     const size_t count = std::min(kWriterTokens, slots.size() - first);
-    std::vector<float> weights(3 * w * kWriterTokens, 0.0f);
+    std::vector<float> weights(3 * w * kWriterTokens, 0.0f), units(count * kWriterTokens, 0.0f);
     for (size_t t = 0; t < count; ++t) {
+      units[t * kWriterTokens + t] = 1.0f;
       for (size_t i = 0; i < w; ++i) {
         weights[(w + i) * kWriterTokens + t] = k[(first + t) * w + i];
         weights[(2 * w + i) * kWriterTokens + t] = v[(first + t) * w + i];
       }
     }
     const auto begin = slots.begin() + static_cast<std::ptrdiff_t>(first);
-    write_columns(layer, {begin, begin + static_cast<std::ptrdiff_t>(count)}, weights);
+    write_products(layer, {begin, begin + static_cast<std::ptrdiff_t>(count)}, pack(weights, weights_dtype()), units);
   }
 }
 
 void KvWriter::poison() {
   const KvCacheSpec& spec = kv_.spec();
-  const std::vector<float> nan(3 * width() * kWriterTokens, std::numeric_limits<float>::quiet_NaN());
+  constexpr size_t kHidden = 16;  // any will do
+  const std::vector<float> nan(3 * width() * kHidden, std::numeric_limits<float>::quiet_NaN());
+  const std::vector<std::byte> weights = pack(nan, weights_dtype());
   const int32_t slots = spec.chunks * spec.chunk_tokens, step = static_cast<int32_t>(kWriterTokens);
   for (int32_t layer = 0; layer < spec.layers; ++layer) {
     for (int32_t first = 0; first < slots; first += step) {
       std::vector<int32_t> some(static_cast<size_t>(std::min(step, slots - first)));
       std::iota(some.begin(), some.end(), first);
-      write_columns(layer, some, nan);
+      write_products(layer, some, weights, std::vector<float>(some.size() * kHidden, 1.0f));
     }
   }
 }

@@ -139,8 +139,10 @@ class KvWriter {
   void poison();
 
  private:
-  // slots: at most 64; weights: [3 Hkv Dh, 64].
-  void write_columns(int32_t layer, const std::vector<int32_t>& slots, const std::vector<float>& weights);
+  // slots: at most 64; weights: [3 Hkv Dh, hidden]; inputs: [slots, hidden], each of length 1, or all ones.
+  void write_products(int32_t layer, const std::vector<int32_t>& slots, const std::vector<std::byte>& weights,
+                      const std::vector<float>& inputs);
+  DType weights_dtype() const { return kv_.spec().dtype == DType::f8 ? DType::f32 : kv_.spec().dtype; }  // fp8 is no dtype of weights
   size_t width() const { return static_cast<size_t>(kv_.spec().kv_heads) * static_cast<size_t>(kv_.spec().head_dim); }
 
   Backend& backend_;

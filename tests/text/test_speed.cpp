@@ -14,12 +14,8 @@ using bolide::test::tokenizer;
 
 namespace {
 
-constexpr size_t kMegabyte = 1 << 20;
-#if defined(__SANITIZE_ADDRESS__) || !defined(NDEBUG)
-constexpr double kBound = 30;  // seconds of processor time
-#else
-constexpr double kBound = 3;
-#endif
+constexpr size_t kMegabyte = bolide::test::kSanitized ? 1 << 18 : 1 << 20;
+constexpr double kBound = bolide::test::kFastBuild ? 3 : 30;  // seconds of processor time
 
 std::string repeated(const std::string& unit) {
   std::string out;
