@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
+
 namespace bolide {
 
 void JsonNode::fail(std::string_view what) const {
