@@ -85,7 +85,11 @@ template <class W, bool kPrefetch>
 void tile_by_tokens(const ProductTile& tile) {
   switch (tile.tokens) {
     case 1:
-      if constexpr (kPrefetch && kLanes >= 16) return stream_tile_into<W>(tile);
+      if constexpr (kPrefetch && kLanes >= 8) {
+        // With eight lanes a row is a chain of twice as many multiply-adds, too long for one row after the other.
+        if (kLanes >= 16 || tile.four_streams) return stream_tile_into<W>(tile);
+        return tile_of<W, 1, true>(tile);
+      }
       return tile_of<W, 1, false>(tile);
     case 2:
       return tile_of<W, 2, kPrefetch>(tile);
