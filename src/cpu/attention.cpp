@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "cpu/attention_kernels.h"
 #include "cpu/kernels.h"
+#include "cpu/streaming.h"
 
 namespace bolide {
 namespace {
@@ -18,6 +19,8 @@ constexpr int32_t kPartition = 256;  // positions, a multiple of kAttentionBlock
 constexpr int32_t kMaxPartitions = 64;
 constexpr int32_t kItemsPerThread = 4;    // below this many, items are split
 constexpr int64_t kInlineWork = 1 << 14;  // multiply-adds that one thread finishes while the others would still be joining
+
+const bool kPrefetchL2 = streaming().into == PrefetchInto::l2;
 
 constexpr size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
@@ -112,6 +115,7 @@ void find_item(const AttentionPlan& plan, int32_t index, AttentionItem& item) {
   tile.head_dim = plan.args.head_dim;
   tile.scale = plan.args.scale;
   tile.wide = plan.wide(s);
+  tile.prefetch_l2 = kPrefetchL2;
   tile.lanes = plan.lanes;
   const int32_t queries = plan.rows(s) * plan.group, size = tile.wide ? 3 * plan.lanes : plan.group;
   for (int32_t j = tile_index * size; j < std::min(queries, (tile_index + 1) * size); ++j) {

@@ -21,6 +21,7 @@ struct AttentionTile {
   int32_t layer = 0, kv_head = 0, head_dim = 0;
   float scale = 1.0f;
   bool wide = false;
+  bool prefetch_l2 = false;                                              // K and V into L2 and no nearer
   int32_t lanes = 1;                                                     // attention_lanes()
   int32_t count = 0;                                                     // queries
   const float* query[kMaxTileQueries];                                   // [Dh] each

@@ -18,10 +18,15 @@ namespace HWY_NAMESPACE {
 // Chunks lie anywhere, so the hardware sees a new short stream every few kilobytes and its prefetcher starts over each time. The kernel
 // asks for the next rows itself: for a block's V while it works on K, and for the next block's K while it works on V.
 template <class T>
-HWY_INLINE void PrefetchRows(const T* const* rows, int first, int last, int size) {
+HWY_INLINE void PrefetchRows(const AttentionTile& tile, const T* const* rows, int first, int last) {
+  const size_t bytes = static_cast<size_t>(tile.head_dim) * sizeof(T);
   for (int i = first; i < last; ++i) {
     const auto* row = reinterpret_cast<const char*>(rows[i]);
-    for (size_t at = 0; at < static_cast<size_t>(size) * sizeof(T); at += 64) hwy::Prefetch(row + at);
+    if (tile.prefetch_l2) {
+      for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 0, 2);
+    } else {
+      for (size_t at = 0; at < bytes; at += 64) hwy::Prefetch(row + at);
+    }
   }
 }
 
@@ -83,7 +88,7 @@ template <class T>
 void NarrowScores(const AttentionTile& tile, const BlockRows<T>& rows, int first, float* scores) {
   for (int i = 0; i < rows.count; i += 4) {
     float dots[2][4];
-    PrefetchRows(rows.v, i, std::min(i + 4, rows.count), tile.head_dim);
+    PrefetchRows(tile, rows.v, i, std::min(i + 4, rows.count));
     for (int j = 0; j < tile.count; j += 2) {
       const int pair = std::min(2, tile.count - j);
       if (pair == 2) {
@@ -171,7 +176,7 @@ void NarrowPartial(const AttentionTile& tile, int32_t from, int32_t to, const At
     if (high < to) FindRows(tile, high, block_end(high), next);
     std::fill_n(work.scores, tile.count * kAttentionBlock, kMasked);
     NarrowScores(tile, rows, first, work.scores);
-    PrefetchRows(next.k, 0, next.count, tile.head_dim);
+    PrefetchRows(tile, next.k, 0, next.count);
     for (int j = 0; j < tile.count; j += 2) {
       const int pair = std::min(2, tile.count - j);
       float* scores = work.scores + j * kAttentionBlock;

@@ -26,24 +26,7 @@ constexpr int64_t kUnitsPerThread = 8;           // at least, so that nobody wai
 constexpr int64_t kMinTokensPerUnit = 48;
 constexpr int64_t kNoteBytes = 64;  // a cache line of its own for every worker
 
-// How a core streams weights the fastest (measured on each, docs/performance.md). Zen 5 fetches them as fast past L2, which leaves
-// that to what is used again. Zen 4 loses a quarter and more by prefetches into L1, of either kind. Intel fetches non-temporal ones by the
-// few outstanding misses of L1 alone, half of memory's rate, and reads four streams faster than one, which AMD does not.
-struct StreamedAs {
-  PrefetchInto into;
-  bool four_streams;
-};
-StreamedAs streamed_as() {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_is("amdfam19h")) return {PrefetchInto::l2, false};  // Zen 3 and 4
-  if (__builtin_cpu_is("amd")) return {PrefetchInto::l1_once, false};
-  if (__builtin_cpu_is("intel")) return {PrefetchInto::l1, true};
-#endif
-  return {PrefetchInto::l1, false};
-}
-
-const StreamedAs kStreamedAs = streamed_as();
+const Streaming kStreaming = streaming();
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
@@ -78,7 +61,7 @@ struct ReadyRows {
 // How a part of a unit is read.
 struct Stream {
   int64_t prefetch;  // bytes ahead; 0 = the weights are in cache
-  StreamedAs as;
+  Streaming as;
   const void* next;  // what the worker reads after it
 };
 
@@ -197,7 +180,7 @@ class Product {
           static_cast<int32_t>(token), static_cast<int32_t>(end - token), row, static_cast<int32_t>(rows), {c[0], c[1]}, kTileRows};
       for (int part = 0; part < parts_; ++part) {
         Stream stream{i > 0 ? 0 : kPrefetchBytes, {PrefetchInto::l1, false}, nullptr};
-        if (streams_) stream = {kPrefetchBytes, kStreamedAs, after(unit, part, worker)};
+        if (streams_) stream = {kPrefetchBytes, kStreaming, after(unit, part, worker)};
         multiply(a.data + token * a.stride * static_cast<int64_t>(element_), a.stride, part * part_rows + row, piece, c[part], stream);
       }
       sink_(piece);
@@ -220,7 +203,7 @@ class Product {
       float* to = direct ? c + column : part_c;
       if (bf16_) {
         product_tile_bf16({reinterpret_cast<const uint16_t*>(a), stride, piece.tokens, w, static_cast<int>(n), matrix_.columns(), to,
-                           kTileRows, stream.prefetch});
+                           kTileRows, stream.prefetch, stream.as.into == PrefetchInto::l2});
       } else {
         product_tile({reinterpret_cast<const float*>(a), stride, piece.tokens, w, matrix_.dtype(), static_cast<int>(n), matrix_.columns(),
                       to, kTileRows, stream.prefetch, stream.as.into, stream.as.four_streams,

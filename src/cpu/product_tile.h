@@ -5,19 +5,13 @@
 #include <cstdint>
 
 #include "core/dtype.h"
+#include "cpu/streaming.h"
 
 namespace bolide {
 
 constexpr int kTileTokens = 6;      // token rows of a tile at most
 constexpr int kTileRows = 128;      // weight rows of a tile at most
 constexpr int kColumnBlock = 1024;  // columns whose products share one accumulator
-
-// Where prefetches bring weights that come from memory.
-enum class PrefetchInto : uint8_t {
-  l1,       // and every cache on the way
-  l1_once,  // past the larger caches, which keep their room: non-temporal
-  l2,       // and no nearer: L1's few outstanding misses are left to the loads themselves
-};
 
 // c[t * ldc + r] = sum over k of a[t * lda + k] * w[r * columns + k].
 //
@@ -53,6 +47,7 @@ struct ProductTileBf16 {
   float* c;
   int64_t ldc;
   int64_t prefetch;
+  bool prefetch_l2 = false;  // into L2 and no nearer
 };
 bool has_bf16_products();
 void product_tile_bf16(const ProductTileBf16& tile);

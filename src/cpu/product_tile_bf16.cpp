@@ -62,8 +62,10 @@ BOLIDE_BF16 void tile_step(const ProductTileBf16& tile, int row, int64_t k, int6
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
       wi[r] = w[r] + i;
-      if constexpr (kPrefetch)
-        __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(wi[r]) + static_cast<uintptr_t>(tile.prefetch)));
+      if constexpr (kPrefetch) {
+        const auto* ahead = reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(wi[r]) + static_cast<uintptr_t>(tile.prefetch));
+        tile.prefetch_l2 ? __builtin_prefetch(ahead, 0, 2) : __builtin_prefetch(ahead);
+      }
     }
 #pragma GCC unroll 6
     for (int t = 0; t < kTokens; ++t) ai[t] = a + t * tile.lda + i;
