@@ -64,7 +64,11 @@ BOLIDE_BF16 void tile_step(const ProductTileBf16& tile, int row, int64_t k, int6
       wi[r] = w[r] + i;
       if constexpr (kPrefetch) {
         const auto* ahead = reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(wi[r]) + static_cast<uintptr_t>(tile.prefetch));
-        tile.prefetch_l2 ? __builtin_prefetch(ahead, 0, 2) : __builtin_prefetch(ahead);
+        if (tile.prefetch_l2) {
+          __builtin_prefetch(ahead, 0, 2);
+        } else {
+          __builtin_prefetch(ahead);
+        }
       }
     }
 #pragma GCC unroll 6

@@ -13,7 +13,7 @@ enum class PrefetchInto : uint8_t {
 };
 
 struct Streaming {
-  PrefetchInto into;  // of weights that one token reads
+  PrefetchInto into;  // weights that few tokens read; where it is L2, K and V of decode and the weights of bf16 products, too
   bool four_streams;  // one token's weights: four streams side by side instead of one
 };
 

@@ -1,7 +1,6 @@
 #include "text/json_node.h"
 
 #include <fmt/format.h>
-
 #include <nlohmann/json.hpp>
 
 namespace bolide {
