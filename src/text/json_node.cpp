@@ -1,6 +1,7 @@
 #include "text/json_node.h"
 
 #include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
 namespace bolide {
