@@ -166,6 +166,8 @@ class Backend {
   virtual void sample(const SampleArgs& args) = 0;
 
   virtual double measure_read_bandwidth() = 0;  // bytes/s, measured now
+  // The same, quickly enough to stand beside a run of a second. The first call may take longer; what it sets up stays for the next ones.
+  virtual double probe_read_bandwidth() { return measure_read_bandwidth(); }
   virtual DeviceState state() { return {}; }
 
   // Runs a whole step, its copies first. Here: op by op. A backend may capture the ops as a graph or recognise them as one kernel.

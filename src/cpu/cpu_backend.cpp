@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <optional>
 #include <sstream>
 
 #include "core/cpu_limits.h"
@@ -213,6 +214,13 @@ class CpuBackend final : public Backend {
     return measure_cpu_read_bandwidth(pool_, std::clamp(memory_available() / 2, kLeast, kRooflineBytes));
   }
 
+  double probe_read_bandwidth() override {
+    // The buffer stays while the model runs, so that it takes less of what is left.
+    constexpr size_t kLeast = size_t{64} << 20;
+    if (!read_probe_) read_probe_.emplace(pool_, std::clamp(memory_available() / 8, kLeast, kRooflineBytes));
+    return read_probe_->measure();
+  }
+
  private:
   static void copy(void* to, const void* from, size_t bytes) {
     if (bytes > 0) std::memcpy(to, from, bytes);
@@ -231,6 +239,7 @@ class CpuBackend final : public Backend {
   ThreadBudget budget_;
   ThreadPool pool_;
   CpuContext context_{pool_, {}, {}};
+  std::optional<CpuReadProbe> read_probe_;
 };
 
 }  // namespace

@@ -102,37 +102,31 @@ struct Rate {
   double best = 0.0, median = 0.0;
 };
 
-// Passes of `body`, each worth `work` units: units per second.
-template <class Body>
-Rate measure(int passes, const Body& body) {
+// Of passes that return units per second.
+template <class Pass>
+Rate rate_of(int passes, const Pass& pass) {
   std::vector<double> rates;
-  for (int i = 0; i < passes; ++i) {
-    const auto begin = Clock::now();
-    const double work = body();
-    rates.push_back(work / std::max(1e-9, std::chrono::duration<double>(Clock::now() - begin).count()));
-  }
+  for (int i = 0; i < passes; ++i) rates.push_back(pass());
   std::sort(rates.begin(), rates.end());
   return {rates.back(), rates[rates.size() / 2]};
 }
 
+// Units per second of `body`, which returns how many it has done.
+template <class Body>
+double timed(const Body& body) {
+  const auto begin = Clock::now();
+  const double work = body();
+  return work / std::max(1e-9, std::chrono::duration<double>(Clock::now() - begin).count());
+}
+
 constexpr int kPasses = 7;
+constexpr int kPatterns[] = {1, 2, 4};  // streams
 
 Rate measure_read(ThreadPool& pool, size_t bytes) {
-  const auto threads = static_cast<size_t>(pool.size());
-  const size_t share = std::max<size_t>(bytes / threads / 4096, 1) * 4096;
-  const MappedMemory memory(share * threads);
-  const auto part = [&](int worker) { return reinterpret_cast<float*>(memory.data() + static_cast<size_t>(worker) * share); };
-  const int64_t count = static_cast<int64_t>(share / sizeof(float));
-  pool.run([&](int worker) { std::fill_n(part(worker), count, 1.0f); });
-
-  std::vector<float> sinks(threads * 16);
+  ReadBuffer buffer(pool, bytes);
   Rate fastest;
-  for (const int streams : {1, 2, 4}) {
-    const Rate read = measure(kPasses, [&] {
-      pool.run(
-          [&](int worker) { sinks[static_cast<size_t>(worker) * 16] = HWY_DYNAMIC_DISPATCH(read_all_simd)(part(worker), count, streams); });
-      return static_cast<double>(share * threads);
-    });
+  for (const int streams : kPatterns) {
+    const Rate read = rate_of(kPasses, [&] { return buffer.pass(0, buffer.share(), streams); });
     if (read.best > fastest.best) fastest = read;
   }
   return fastest;
@@ -144,7 +138,7 @@ Rate measure_multiply_add(ThreadPool& pool) {
   std::vector<float> sinks(threads * 16);
   Rate fastest;
   for (const bool many : {false, true}) {
-    const Rate fma = measure(kPasses, [&] {
+    const auto body = [&] {
       std::vector<double> work(threads * 8);
       pool.run([&](int worker) {
         work[static_cast<size_t>(worker) * 8] =
@@ -153,13 +147,67 @@ Rate measure_multiply_add(ThreadPool& pool) {
       double total = 0.0;
       for (size_t w = 0; w < threads; ++w) total += work[w * 8];
       return total;
-    });
+    };
+    const Rate fma = rate_of(kPasses, [&] { return timed(body); });
     if (fma.best > fastest.best) fastest = fma;
   }
   return fastest;
 }
 
+constexpr size_t kPage = 4096, kFloatsOfLine = 16;
+
 }  // namespace
+
+ReadBuffer::ReadBuffer(ThreadPool& pool, size_t bytes)
+    : pool_(pool),
+      share_(std::max<size_t>(bytes / static_cast<size_t>(pool.size()) / kPage, 1) * kPage),
+      memory_(share_ * static_cast<size_t>(pool.size())),
+      sinks_(static_cast<size_t>(pool.size()) * kFloatsOfLine) {
+  pool_.run([&](int worker) {
+    std::fill_n(reinterpret_cast<float*>(memory_.data() + static_cast<size_t>(worker) * share_), share_ / sizeof(float), 1.0f);
+  });
+}
+
+double ReadBuffer::pass(size_t offset, size_t bytes, int streams) {
+  return timed([&] {
+    pool_.run([&](int worker) {
+      const auto w = static_cast<size_t>(worker);
+      const auto* part = reinterpret_cast<const float*>(memory_.data() + w * share_ + offset);
+      sinks_[w * kFloatsOfLine] = HWY_DYNAMIC_DISPATCH(read_all_simd)(part, static_cast<int64_t>(bytes / sizeof(float)), streams);
+    });
+    return static_cast<double>(bytes) * pool_.size();
+  });
+}
+
+CpuReadProbe::CpuReadProbe(ThreadPool& pool, size_t bytes) : buffer_(pool, bytes), piece_(buffer_.share()) {
+  constexpr double kPassSeconds = 0.004;  // far beyond what it takes to start and gather the threads
+  // In turn: between two rounds the memory may have become slower or faster.
+  double fastest = 0;
+  piece_ = std::max(buffer_.share() / 4 / kPage, size_t{1}) * kPage;
+  for (int round = 0; round < kPasses; ++round) {
+    for (const int streams : kPatterns) {
+      const double rate = next_pass(streams);
+      if (rate <= fastest) continue;
+      fastest = rate;
+      streams_ = streams;
+    }
+  }
+  const auto pages = static_cast<size_t>(fastest * kPassSeconds / pool.size() / kPage);
+  piece_ = std::clamp(pages * kPage, kPage, buffer_.share());
+}
+
+double CpuReadProbe::next_pass(int streams) {
+  if (at_ + piece_ > buffer_.share()) at_ = 0;
+  const double rate = buffer_.pass(at_, piece_, streams);
+  at_ += piece_;
+  return rate;
+}
+
+double CpuReadProbe::measure() {
+  constexpr int kProbePasses = 9;  // more are no steadier, where it is the machine that changes
+  next_pass(streams_);             // wakes the threads
+  return rate_of(kProbePasses, [&] { return next_pass(streams_); }).median;
+}
 
 double measure_cpu_read_bandwidth(ThreadPool& pool, size_t bytes) { return measure_read(pool, bytes).best; }
 

@@ -100,3 +100,15 @@ TEST_CASE("the roofline is measured and plausible") {
   CHECK(roofline.fma_best < 1e15);
   CHECK(roofline.fma_median <= roofline.fma_best);
 }
+
+TEST_CASE("the read bandwidth is measured again and again in one buffer") {
+  ThreadPool pool(2);
+  for (const size_t bytes : {size_t{1}, size_t{10} << 20}) {
+    CpuReadProbe probe(pool, bytes);
+    for (int i = 0; i < 3; ++i) {
+      const double rate = probe.measure();
+      CHECK(rate > 1e4);
+      CHECK(rate < 1e14);
+    }
+  }
+}
