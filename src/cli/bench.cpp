@@ -54,7 +54,11 @@ What the figures are
   TTFT       median time from a request to its first token (depth and prompt together)
   t/s        mean ± standard deviation over the repetitions, then median, least and most
   GB/s       (weight bytes + K and V bytes read per token) x median tg rate / 1e9
-  of read bw GB/s / the device's read bandwidth, mean of before and after; * if over 10 % apart
+  read bw    of the device in GB/s, measured before and after each repetition of a tg test: median
+             (least to most)
+  of read bw of a repetition: its GB/s / the mean of the two measurements around it. The median of
+             those repetitions around which the two agree within 10 %, with their number where not
+             all do; * where fewer than half do (where none does: the median of all)
 Loading and tokenising are not timed; nothing is cached between repetitions.
 
 Example
@@ -134,21 +138,34 @@ std::vector<BenchCase> cases_of(const Options& options) {
   return cases;
 }
 
-// Nothing when a signal came before the first sample.
-BenchResult run_case(BenchRunner& runner, const BenchCase& test, const BenchSettings& settings, const Progress& progress) {
-  BenchResult result{test, {}};
-  if (settings.warmup) {
-    progress.show(fmt::format("{}: warm-up", test.label()));
-    BenchCase warm = test;
-    warm.generate = std::min(warm.generate, 8);
-    for (int32_t i = 0; i < runner.untimed_runs(); ++i) {
-      if (!runner.run_once(warm, settings.repetitions + i)) return result;
-    }
+// False when a signal came.
+bool warm_up(BenchRunner& runner, const BenchCase& test, const BenchSettings& settings, const Progress& progress) {
+  progress.show(fmt::format("{}: warm-up", test.label()));
+  BenchCase warm = test;
+  warm.generate = std::min(warm.generate, 8);
+  for (int32_t i = 0; i < runner.untimed_runs(); ++i) {
+    if (!runner.run_once(warm, settings.repetitions + i)) return false;
   }
+  return true;
+}
+
+// No samples when a signal came before the first one. The read bandwidth is measured around the test, of one that decodes around each
+// repetition, neighbours sharing a measurement.
+BenchResult run_case(BenchRunner& runner, Backend& backend, ReadMeter& meter, const BenchCase& test, const BenchSettings& settings,
+                     const Progress& progress) {
+  if (meter.measures()) progress.show(fmt::format("{}: measuring the read bandwidth", test.label()));
+  BenchResult result{test, {}, {meter.now(), 0, meter.measures()}, backend.state(), {}};
+  if (settings.warmup && !warm_up(runner, test, settings, progress)) return result;
+  if (test.is_decode()) result.bandwidth.before = meter.now();
   for (int32_t i = 0; i < settings.repetitions; ++i) {
     progress.show(fmt::format("{}: {} of {}", test.label(), i + 1, settings.repetitions));
-    const auto sample = runner.run_once(test, i);
+    auto sample = runner.run_once(test, i, &meter);
+    const bool last = !sample || i + 1 == settings.repetitions;
+    if (last) result.after = backend.state();  // at once: clocks fall when nothing runs
+    if (test.is_decode() || last) result.bandwidth.after = meter.now();
     if (!sample) break;
+    sample->bandwidth.after = result.bandwidth.after;
+    sample->bandwidth.measured = meter.measures();
     result.samples.push_back(*sample);
   }
   return result;
@@ -199,30 +216,17 @@ void run_cases(const Session& session, int32_t threads) {
   if (engine->info().device.id == "cpu") context.threads = threads > 0 ? threads : default_threads().threads;
 
   // The bandwidth stands beside decode, which is bound by it; where nothing is decoded it is not measured.
-  const bool measure = options.read_bandwidth <= 0 &&
-                       std::any_of(session.cases.begin(), session.cases.end(), [](const BenchCase& test) { return test.is_decode(); });
-  const auto read_bandwidth = [&] {
-    if (!measure) return options.read_bandwidth * 1e9;
-    progress.show("measuring the read bandwidth");
-    return engine->backend().measure_read_bandwidth();
-  };
-  double before = read_bandwidth();
+  const bool decodes = std::any_of(session.cases.begin(), session.cases.end(), [](const BenchCase& test) { return test.is_decode(); });
+  ReadMeter meter(engine->backend(), options.read_bandwidth * 1e9, decodes);
   BenchRunner runner(*engine, settings, session.stop);
   for (const BenchCase& test : session.cases) {
     if (session.stop.requested() || session.out.failed()) return;
     if (options.delay > 0) {
       cool_off(options.delay, test, progress, session.stop);
       if (session.stop.requested()) return;
-      before = read_bandwidth();
     }
     context.started = utc_now();
-    const DeviceState state_before = engine->backend().state();
-    BenchResult result = run_case(runner, test, settings, progress);
-    result.before = state_before;
-    result.after = engine->backend().state();  // at once: clocks fall when nothing runs
-    const double after = read_bandwidth();
-    result.bandwidth = {before, after, measure};
-    before = after;
+    const BenchResult result = run_case(runner, engine->backend(), meter, test, settings, progress);
     progress.show("");
     if (!result.samples.empty()) session.out.write(session.report.row(context, result));
     session.out.flush();

@@ -9,18 +9,47 @@ constexpr const char* kTimedDecode = "decode steps with greedy sampling, from th
 constexpr const char* kTimedPrefill = "prefill of the prompt up to its first output token; no tokenizer, no loading";
 constexpr const char* kTimedBoth = "prefill of the prompt and decode steps with greedy sampling; no tokenizer, no loading";
 
-// Bytes per decoded token, averaged over the steps of the run: step i finds what the cache held at the start + i tokens of each sequence.
-double bytes_per_token(const BenchContext& context, const BenchResult& result) {
-  const BenchCase& test = result.test;
-  std::vector<double> starts;
-  for (const BenchSample& sample : result.samples) starts.push_back(sample.mean_start);
-  const double start = spread_of(std::move(starts)).mean;
+// Bytes per decoded token, averaged over the steps of a run: step i finds what the cache held at its start + i tokens of each sequence.
+double bytes_per_token(const BenchContext& context, const BenchCase& test, double start) {
   double sum = 0;
   for (int32_t i = 1; i <= test.generate; ++i) {
     sum += decode_bytes(context.config, static_cast<int64_t>(context.info.weights_bytes), context.info.weights_dtype, context.info.kv_dtype,
                         start + i, test.batch);
   }
   return sum / static_cast<double>(test.tokens());
+}
+
+double mean_bytes_per_token(const BenchContext& context, const BenchResult& result) {
+  std::vector<double> starts;
+  for (const BenchSample& sample : result.samples) starts.push_back(sample.mean_start);
+  return bytes_per_token(context, result.test, spread_of(std::move(starts)).mean);
+}
+
+ReadShares shares_of(const BenchContext& context, const BenchResult& result) {
+  std::vector<double> rates;
+  std::vector<ReadBandwidth> around;
+  for (const BenchSample& sample : result.samples) {
+    const double bytes = bytes_per_token(context, result.test, sample.mean_start) * static_cast<double>(result.test.tokens());
+    rates.push_back(bytes / sample.seconds);
+    around.push_back(sample.bandwidth);
+  }
+  return read_shares(rates, around);
+}
+
+// Of all measurements, each once: a repetition's second one is mostly the next one's first.
+Spread measurements_of(const BenchResult& result) {
+  std::vector<double> values{result.bandwidth.before};
+  const auto add = [&](const ReadBandwidth& bandwidth) {
+    if (bandwidth.before != values.back()) values.push_back(bandwidth.before);
+    values.push_back(bandwidth.after);
+  };
+  if (result.test.is_decode()) {
+    values = {result.samples.front().bandwidth.before};
+    for (const BenchSample& sample : result.samples) add(sample.bandwidth);
+  } else {
+    add(result.bandwidth);
+  }
+  return spread_of(std::move(values));
 }
 
 // Median of a field of all samples.
@@ -37,10 +66,12 @@ BenchFigures figures_of(const BenchContext& context, const BenchResult& result) 
   BenchFigures figures{spread_of(result.rates())};
   figures.first_token_ms = 1e3 * median_of(result, &BenchSample::first_token_seconds);
   if (result.test.is_decode()) {
-    figures.bytes = bytes_per_token(context, result);
+    figures.bytes = mean_bytes_per_token(context, result);
     figures.bandwidth = figures.bytes * figures.rates.median;
     if (result.bandwidth.known()) figures.percent = 100 * figures.bandwidth / result.bandwidth.mean();
+    if (result.bandwidth.known()) figures.shares = shares_of(context, result);
   }
+  if (result.bandwidth.known()) figures.read_bandwidth = measurements_of(result);
   return figures;
 }
 
@@ -60,6 +91,29 @@ void add_device_state(Json& record, const DeviceState& before, const DeviceState
   record["power_limit_watts"] = known(before.power_limit_watts);
   record["throttled_by"] = after.throttled_by.empty() ? Json() : Json(after.throttled_by);
 }
+
+namespace {
+
+// The read bandwidth beside each repetition. Lists of prefill tests are empty, so that every record has the same keys.
+void add_shares(Json& record, const BenchFigures& f, const BenchResult& result) {
+  const bool known = result.bandwidth.known(), shares = !f.shares.percents.empty();
+  const auto bandwidth = [&](double value) { return known ? Json(value / 1e9) : Json(); };
+  record["median_read_bandwidth_gb_per_s"] = bandwidth(f.read_bandwidth.median);
+  record["min_read_bandwidth_gb_per_s"] = bandwidth(f.read_bandwidth.least);
+  record["max_read_bandwidth_gb_per_s"] = bandwidth(f.read_bandwidth.most);
+  record["median_percent_of_read_bandwidth"] = shares ? Json(f.shares.median) : Json();
+  record["steady_repetitions"] = shares ? Json(f.shares.steady) : Json();
+  Json before = Json::array(), after = Json::array();
+  for (size_t i = 0; i < f.shares.percents.size(); ++i) {
+    before.push_back(result.samples[i].bandwidth.before / 1e9);
+    after.push_back(result.samples[i].bandwidth.after / 1e9);
+  }
+  record["samples_read_bandwidth_before_gb_per_s"] = std::move(before);
+  record["samples_read_bandwidth_after_gb_per_s"] = std::move(after);
+  record["samples_percent_of_read_bandwidth"] = f.shares.percents;
+}
+
+}  // namespace
 
 Json bench_record(const BenchContext& context, const BenchResult& result) {
   const BenchFigures f = figures_of(context, result);
@@ -137,6 +191,7 @@ Json bench_record(const BenchContext& context, const BenchResult& result) {
               {"load_tokenizer_ms", 1e3 * load.tokenizer},
               {"load_total_ms", 1e3 * context.info.load_seconds}};
   add_device_state(record, result.before, result.after);
+  add_shares(record, f, result);
   return record;
 }
 

@@ -9,6 +9,8 @@ namespace bolide {
 struct BenchFigures {
   Spread rates;                                  // tokens/s
   double bytes = 0, bandwidth = 0, percent = 0;  // decode only: per token, bytes/s at the median rate, of the mean read bandwidth
+  ReadShares shares;                             // decode only, where the read bandwidth is known
+  Spread read_bandwidth;                         // bytes/s: what was measured around the repetitions, or around the test
   double first_token_ms = 0;                     // median
 };
 BenchFigures figures_of(const BenchContext& context, const BenchResult& result);

@@ -8,6 +8,21 @@
 namespace bolide {
 namespace {
 
+// "93 %", "93 % (7 of 9)", "93 % * (3 of 9)"
+std::string share_text(const ReadShares& shares) {
+  const size_t all = shares.percents.size();
+  if (all == 0) return "";
+  const std::string counted = shares.steady < all ? fmt::format(" ({} of {})", shares.steady, all) : "";
+  return fmt::format("{:.0f} %{}{}", shares.median, shares.doubtful() ? " *" : "", counted);
+}
+
+// "41.2 (31.0 to 55.8)", or as given.
+std::string read_bandwidth_text(const ReadBandwidth& bandwidth, const Spread& all) {
+  if (!bandwidth.known()) return "";
+  if (!bandwidth.measured) return fmt::format("{:.1f}", all.median / 1e9);
+  return fmt::format("{:.1f} ({:.1f} to {:.1f})", all.median / 1e9, all.least / 1e9, all.most / 1e9);
+}
+
 std::string markdown_row(const BenchContext& context, const BenchResult& result) {
   const BenchFigures f = figures_of(context, result);
   const bool decode = result.test.is_decode();
@@ -15,14 +30,11 @@ std::string markdown_row(const BenchContext& context, const BenchResult& result)
       context.threads > 0 ? fmt::format("{}, {} threads", context.info.device.id, context.threads) : context.info.device.id;
   const double parameters = static_cast<double>(context.config.parameters());
   const std::string size = parameters >= 1e9 ? fmt::format("{:.2f} B", parameters / 1e9) : fmt::format("{:.2f} M", parameters / 1e6);
-  const ReadBandwidth& b = result.bandwidth;
-  const std::string mark = b.wandered() ? " *" : "";
-  const std::string around = b.known() ? fmt::format("{:.1f}, {:.1f}{}", b.before / 1e9, b.after / 1e9, mark) : "";
-  return fmt::format(
-      "| {} | {} | {} | {} | {} | {} | {:.2f} ± {:.2f} | {:.2f} | {:.2f} | {:.2f} | {} | {} | {} | {} |\n", context.config.model_type,
-      human_bytes(context.info.weights_bytes), size, device, dtype_name(context.info.kv_dtype), result.test.label(), f.rates.mean,
-      f.rates.deviation, f.rates.median, f.rates.least, f.rates.most, decode ? fmt::format("{:.1f}", f.bandwidth / 1e9) : "",
-      decode && b.known() ? fmt::format("{:.0f} %{}", f.percent, mark) : "", around, decode ? "" : fmt::format("{:.1f}", f.first_token_ms));
+  return fmt::format("| {} | {} | {} | {} | {} | {} | {:.2f} ± {:.2f} | {:.2f} | {:.2f} | {:.2f} | {} | {} | {} | {} |\n",
+                     context.config.model_type, human_bytes(context.info.weights_bytes), size, device, dtype_name(context.info.kv_dtype),
+                     result.test.label(), f.rates.mean, f.rates.deviation, f.rates.median, f.rates.least, f.rates.most,
+                     decode ? fmt::format("{:.1f}", f.bandwidth / 1e9) : "", share_text(f.shares),
+                     read_bandwidth_text(result.bandwidth, f.read_bandwidth), decode ? "" : fmt::format("{:.1f}", f.first_token_ms));
 }
 
 std::string csv_line(const Json& json, bool header) {
@@ -47,7 +59,7 @@ std::string BenchReport::row(const BenchContext& context, const BenchResult& res
     std::string text;
     if (first) {
       text =
-          "| model | size | params | device | kv | test | t/s | median | min | max | GB/s | of read bw | read bw before, after | TTFT ms "
+          "| model | size | params | device | kv | test | t/s | median | min | max | GB/s | of read bw | read bw | TTFT ms "
           "|\n"
           "|---|---:|---:|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n";
     }
@@ -67,11 +79,21 @@ void BenchReport::note(const BenchContext& context, const BenchResult& result) {
   const std::string& device = context.info.device.name;
   const ReadBandwidth& bandwidth = result.bandwidth;
   if (bandwidth.known() && bandwidth.measured) {
-    add(fmt::format("{}: read bandwidth in GB/s, measured in this run before and after each test; shares are of their mean\n", device));
+    add(
+        fmt::format("{}: read bandwidth in GB/s, measured before and after each repetition (of other tests than tg: the test): median "
+                    "(least to most)\n",
+                    device));
   } else if (bandwidth.known()) {
     add(fmt::format("{}: read bandwidth {:.1f} GB/s, as given\n", device, bandwidth.before / 1e9));
   }
-  if (bandwidth.wandered()) add("* the read bandwidth before and after the test differ by more than 10 %: the share says little\n");
+  const ReadShares shares = figures_of(context, result).shares;
+  if (!shares.percents.empty() && bandwidth.measured) {
+    add("of read bw: median over repetitions, each against the mean of the two measurements around it\n");
+  }
+  if (shares.steady < shares.percents.size()) {
+    add("(n of m): the median is over the n of m repetitions around which the two measurements agree within 10 %; over all where n is 0\n");
+  }
+  if (shares.doubtful()) add("* these are fewer than half: the share says little\n");
   const DeviceState &before = result.before, &after = result.after;
   if (before.sm_clock_mhz > 0) {
     notes_ += fmt::format("{}: SM clock {} MHz before, {} after (at most {}), memory {}, {}; {} C; {:.0f} W of {:.0f}; driver {}{}\n",

@@ -1,8 +1,6 @@
 #include "cli/bench_run.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
 
 #include "cli/clock.h"
 #include "core/philox.h"
@@ -47,11 +45,12 @@ std::vector<int32_t> prompt(const BenchCase& test, int32_t vocab, uint64_t seed,
 // The repetition's sequences, from their requests on.
 class Run {
  public:
-  Run(Engine& engine, const BenchCase& test, const BenchSettings& settings, int32_t repetition) : engine_(engine), test_(test) {
+  Run(Engine& engine, const BenchCase& test, const BenchSettings& settings, int32_t repetition, ReadMeter* meter)
+      : engine_(engine), test_(test), meter_(may_pause() ? meter : nullptr) {
     SamplingParams params;
     params.temperature = 0;
     params.ignore_eos = true;
-    params.max_tokens = test.generate + 1;
+    params.max_tokens = test.generate + (meter_ ? 2 : 1);
     // Of several sequences, those that start first go on until the last one is done.
     if (test.batch > 1) params.max_tokens = static_cast<int32_t>(test.context(settings.max_num_batched_tokens) - test.prompt_tokens());
     sinks_.resize(static_cast<size_t>(test.batch));
@@ -68,7 +67,12 @@ class Run {
   bool to_end(const GracefulStop& stop) {
     bool cancelled = false, interrupted = false;
     while (engine_.step()) {
-      if (sinks_.back().times.empty()) step_ends_.push_back(seconds_between(start_, Clock::now()));
+      const size_t tokens = sinks_.back().times.size();
+      if (tokens == 0) step_ends_.push_back(seconds_between(start_, Clock::now()));
+      if (tokens == 1 && meter_ && meter_->stale()) {
+        meter_->now();
+        clock_start_ = 1;
+      }
       if (cancelled || !(stop.requested() || done())) continue;
       interrupted = !done();
       for (const SequenceId id : ids_) engine_.cancel(id);
@@ -91,15 +95,16 @@ class Run {
 
   BenchSample decode_sample() const {
     const std::vector<Clock::time_point>& times = sinks_.back().times;  // the last to start
-    const size_t last = static_cast<size_t>(test_.generate), quarter = std::max<size_t>(1, last / 4);
+    const size_t generate = static_cast<size_t>(test_.generate), quarter = std::max<size_t>(1, generate / 4);
+    const size_t first = clock_start_, last = clock_start_ + generate;
     BenchSample sample;
     sample.first_token_seconds = first_token_seconds();
-    sample.seconds = seconds_between(times[0], times[last]);
-    sample.first_quarter_rate = test_.batch * rate_between(times, 0, quarter);
+    sample.seconds = seconds_between(times[first], times[last]);
+    sample.first_quarter_rate = test_.batch * rate_between(times, first, first + quarter);
     sample.last_quarter_rate = test_.batch * rate_between(times, last - quarter, last);
     double ahead = 0;
     for (const TokenTimes& sink : sinks_) ahead += static_cast<double>(sink.times.size()) - static_cast<double>(times.size());
-    sample.mean_start = test_.prompt_tokens() + ahead / test_.batch;
+    sample.mean_start = test_.prompt_tokens() + static_cast<double>(clock_start_) + ahead / test_.batch;
     return sample;
   }
 
@@ -115,8 +120,13 @@ class Run {
   }
 
  private:
+  // Whether nothing runs on between two steps, and a token more than the test's has room.
+  bool may_pause() const {
+    return test_.is_decode() && !engine_.backend().asynchronous() && engine_.info().ctx_size >= test_.prompt_tokens() + test_.generate + 2;
+  }
+
   // Whether every sequence has its first token, and the last one to start has decoded what the test asks for.
-  bool done() const { return sinks_.back().times.size() > static_cast<size_t>(test_.generate); }
+  bool done() const { return sinks_.back().times.size() > clock_start_ + static_cast<size_t>(test_.generate); }
 
   double first_token_seconds() const {
     std::vector<double> seconds;
@@ -126,6 +136,8 @@ class Run {
 
   Engine& engine_;
   const BenchCase& test_;
+  ReadMeter* meter_;               // null where it must not be asked between two steps
+  size_t clock_start_ = 0;         // which output token of the last sequence starts the clock of a decode test
   std::vector<TokenTimes> sinks_;  // in the order in which the scheduler starts them
   std::vector<SequenceId> ids_;
   Clock::time_point start_;
@@ -137,7 +149,7 @@ class Run {
 int64_t BenchCase::context(int32_t rows) const {
   int64_t tokens = int64_t{prompt_tokens()} + generate + 2;
   // Each running sequence takes a row of every step, so that at least one row, and rows - batch + 1 of them, prefill.
-  if (batch > 1) tokens += (int64_t{batch} * prompt_tokens()) / std::max(1, rows - batch + 1) + 1;
+  if (batch > 1) tokens += (int64_t{batch} * prompt_tokens()) / std::max(1, rows - batch + 1) + 2;
   // The scheduler admits a sequence only where a chunk for each running one stays free.
   if (batch > 1) tokens += EngineOptions{}.chunk_tokens;
   return tokens;
@@ -151,30 +163,10 @@ std::string BenchCase::label() const {
   return text;
 }
 
-bool ReadBandwidth::wandered() const {
-  constexpr double kTolerance = 0.10;
-  return std::max(before, after) > (1 + kTolerance) * std::min(before, after);
-}
-
 std::vector<double> BenchResult::rates() const {
   std::vector<double> rates;
   for (const BenchSample& sample : samples) rates.push_back(static_cast<double>(test.tokens()) / sample.seconds);
   return rates;
-}
-
-Spread spread_of(std::vector<double> values) {
-  BOLIDE_CHECK(!values.empty());
-  std::sort(values.begin(), values.end());
-  const size_t n = values.size();
-  Spread spread;
-  spread.least = values.front();
-  spread.most = values.back();
-  spread.median = n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
-  spread.mean = std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(n);
-  double squares = 0;
-  for (const double value : values) squares += (value - spread.mean) * (value - spread.mean);
-  if (n > 1) spread.deviation = std::sqrt(squares / static_cast<double>(n - 1));
-  return spread;
 }
 
 std::vector<int32_t> random_tokens(int32_t count, int32_t vocab, uint64_t seed, uint64_t place, uint32_t repetition) {
@@ -186,10 +178,12 @@ std::vector<int32_t> random_tokens(int32_t count, int32_t vocab, uint64_t seed, 
   return ids;
 }
 
-std::optional<BenchSample> BenchRunner::run_once(const BenchCase& test, int32_t repetition) {
-  Run run(engine_, test, settings_, repetition);
+std::optional<BenchSample> BenchRunner::run_once(const BenchCase& test, int32_t repetition, ReadMeter* meter) {
+  Run run(engine_, test, settings_, repetition, meter);
   if (!run.to_end(stop_)) return std::nullopt;
-  return test.is_decode() ? run.decode_sample() : run.prompt_sample(settings_.max_num_batched_tokens);
+  BenchSample sample = test.is_decode() ? run.decode_sample() : run.prompt_sample(settings_.max_num_batched_tokens);
+  if (meter) sample.bandwidth.before = meter->latest();
+  return sample;
 }
 
 }  // namespace bolide

@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "cli/bench_read.h"
 #include "cli/signals.h"
+#include "cli/spread.h"
 #include "engine/engine.h"
 #include "exec/step_layout.h"
 
@@ -32,32 +34,17 @@ struct BenchSample {
   double first_token_seconds = 0;  // from the request to its first token; median of the sequences
   // Decode only: tokens/s of the first and of the last quarter of the run, to show throttling and the growing context.
   double first_quarter_rate = 0, last_quarter_rate = 0;
-  double mean_start = 0;  // decode only: tokens in the cache of a sequence when the clock started, mean of the sequences
-};
-
-// The device's read bandwidth around a test, bytes/s. It stands beside every share, since machines change it by themselves.
-struct ReadBandwidth {
-  double before = 0, after = 0;  // 0: not known
-  bool measured = true;          // in this run; given by the caller otherwise
-  bool known() const { return before > 0 && after > 0; }
-  double mean() const { return (before + after) / 2; }
-  // Whether the two differ by more than 10 %, so that a share of their mean says little.
-  bool wandered() const;
+  double mean_start = 0;    // decode only: tokens in the cache of a sequence when the clock started, mean of the sequences
+  ReadBandwidth bandwidth;  // decode only: around this repetition
 };
 
 struct BenchResult {
   BenchCase test;
   std::vector<BenchSample> samples;
-  ReadBandwidth bandwidth;
+  ReadBandwidth bandwidth;  // around the test
   DeviceState before, after;
   std::vector<double> rates() const;  // tokens/s of each sample
 };
-
-// Mean, standard deviation (of a sample; 0 for one), median and extremes. `values` is not empty.
-struct Spread {
-  double mean = 0, deviation = 0, median = 0, least = 0, most = 0;
-};
-Spread spread_of(std::vector<double> values);
 
 struct BenchSettings {
   int32_t repetitions = 5;
@@ -80,9 +67,11 @@ class BenchRunner {
   // prompt's first ones counts by the prompt's share of its tokens.
   // Prefill and decode together: from the end of the depth's tokens to the last output token.
   // Decode: from the first output token of the sequence that starts last to its last, `generate` tokens later; meanwhile every other
-  // sequence has decoded as many.
+  // sequence has decoded as many. Where the latest measurement of the read bandwidth lies too far back by then, because the prompt was
+  // long, it is repeated at that first token, and the clock starts a token later: the caches have been swept.
   // Prompts are random and differ in every repetition and sequence; EOS is ignored; sampling is greedy. Nothing when a signal came.
-  std::optional<BenchSample> run_once(const BenchCase& test, int32_t repetition);
+  // `meter`: the sample says the bandwidth before it; absent in untimed runs.
+  std::optional<BenchSample> run_once(const BenchCase& test, int32_t repetition, ReadMeter* meter = nullptr);
 
  private:
   Engine& engine_;

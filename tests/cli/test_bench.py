@@ -3,6 +3,7 @@ import csv
 import io
 import json
 import signal
+import statistics
 import subprocess
 import time
 
@@ -15,12 +16,14 @@ KEYS = {
     "repetitions", "n_prompt", "n_gen", "n_depth", "avg_ns", "stddev_ns", "avg_ts", "stddev_ts", "median_ts", "min_ts", "max_ts",
     "first_quarter_ts", "last_quarter_ts", "bytes_per_token", "gb_per_s", "read_bandwidth_gb_per_s", "read_bandwidth_measured", "percent_of_read_bandwidth",
     "read_bandwidth_before_gb_per_s", "read_bandwidth_after_gb_per_s", "read_bandwidth_wandered",
-    "samples_ns", "samples_ts", "command_line", "batch_size", "bytes_per_step", "ttft_ms", "ttft_prompt_tokens", "driver",
+    "median_read_bandwidth_gb_per_s", "min_read_bandwidth_gb_per_s", "max_read_bandwidth_gb_per_s", "median_percent_of_read_bandwidth",
+    "steady_repetitions", "samples_ns", "samples_ts", "command_line", "batch_size", "bytes_per_step", "ttft_ms", "ttft_prompt_tokens", "driver",
     "load_device_ms", "load_open_ms", "load_memory_ms", "load_weights_ms", "load_tokenizer_ms", "load_total_ms",
     "sm_clock_mhz_before", "sm_clock_mhz_after", "memory_clock_mhz_before", "memory_clock_mhz_after", "max_sm_clock_mhz",
     "max_memory_clock_mhz", "temperature_c_before", "temperature_c_after", "power_watts_before", "power_watts_after", "power_limit_watts",
     "throttled_by",
-}
+} | (LISTS := {"samples_ns", "samples_ts", "samples_read_bandwidth_before_gb_per_s", "samples_read_bandwidth_after_gb_per_s",
+                "samples_percent_of_read_bandwidth"})
 
 
 class Bench(CliCase):
@@ -41,10 +44,36 @@ class Bench(CliCase):
             self.assertEqual(row["read_bandwidth_wandered"], max(around) > 1.1 * min(around))
             for ns, rate in zip(row["samples_ns"], row["samples_ts"]):
                 self.assertAlmostEqual((row["n_prompt"] + row["n_gen"]) / ns * 1e9 / rate, 1, delta=0.05)
-        for one, following in zip(rows, rows[1:]):
-            self.assertEqual(one["read_bandwidth_after_gb_per_s"], following["read_bandwidth_before_gb_per_s"])
         prefill, decode, _, deep = rows
         self.assertIsNone(prefill["gb_per_s"])
+        self.assertIsNone(prefill["median_percent_of_read_bandwidth"])
+        self.assertEqual(prefill["samples_percent_of_read_bandwidth"], [])
+        for row in (decode, deep):
+            self.check_shares(row)
+
+    def check_shares(self, row):
+        """The read bandwidth stands around every repetition, and the share is the median of those within which it stayed."""
+        befores, afters = row["samples_read_bandwidth_before_gb_per_s"], row["samples_read_bandwidth_after_gb_per_s"]
+        self.assertEqual((len(befores), len(afters)), (row["repetitions"], row["repetitions"]))
+        self.assertEqual(afters[-1], row["read_bandwidth_after_gb_per_s"])
+        self.assertEqual(row["max_read_bandwidth_gb_per_s"], max(befores + afters))
+        self.assertEqual(row["min_read_bandwidth_gb_per_s"], min(befores + afters))
+        percents = row["samples_percent_of_read_bandwidth"]
+        for percent, before, after, rate in zip(percents, befores, afters, row["samples_ts"]):
+            self.assertAlmostEqual(percent / (rate * row["bytes_per_token"] / 1e7 / ((before + after) / 2)), 1, delta=0.01)
+        steady = [percent for percent, *around in zip(percents, befores, afters) if max(around) <= 1.1 * min(around)]
+        self.assertEqual(row["steady_repetitions"], len(steady))
+        self.assertAlmostEqual(row["median_percent_of_read_bandwidth"], statistics.median(steady or percents))
+
+    def test_bytes(self):
+        """With a given bandwidth no measurement delays the clock by a token."""
+        arguments = ("-p", "0", "-n", "6", "-d", "0,20", "-r", "3", "-o", "json", "--read-bandwidth", "40")
+        decode, deep = json.loads(self.bench(*arguments).stdout)
+        for row in (decode, deep):
+            self.check_shares(row)
+            self.assertFalse(row["read_bandwidth_measured"])
+            self.assertEqual(row["steady_repetitions"], 3)
+            self.assertAlmostEqual(row["median_percent_of_read_bandwidth"], row["percent_of_read_bandwidth"])
         facts = json.loads(self.ok("inspect", self.model, "--output-format", "json").stdout)
         kv = facts["kv_bytes_per_token"][decode["kv_cache_dtype"]]
         weights = facts["weights_bytes"] - (facts["vocab_size"] - 1) * facts["hidden_size"] * 4  # one row of the embeddings
@@ -55,7 +84,8 @@ class Bench(CliCase):
 
     def test_side_by_side(self):
         """Three sequences of 40 tokens, prefilled 16 rows a step: those that start first are ahead when the clock starts."""
-        arguments = ("-p", "0", "-n", "6", "-d", "40", "-b", "1,3", "-r", "2", "-o", "json", "--max-num-batched-tokens", "16")
+        arguments = ("-p", "0", "-n", "6", "-d", "40", "-b", "1,3", "-r", "2", "-o", "json", "--max-num-batched-tokens", "16",
+                     "--read-bandwidth", "40")
         one, three = json.loads(self.bench(*arguments).stdout)
         self.assertEqual([row["test"] for row in (one, three)], ["tg6 @ d40", "tg6 x 3 @ d40"])
         self.assertEqual((one["batch_size"], three["batch_size"], three["n_gen"]), (1, 3, 6))
@@ -86,6 +116,8 @@ class Bench(CliCase):
             self.fails(2, "bench", "-m", self.model, "-pg", bad, says="--n-prompt-gen")
 
     def test_context_of_the_model(self):
+        exact = self.bench("-p", "0", "-n", "20", "-d", str(checkpoint.CONTEXT - 21), "-r", "1", "-o", "json")
+        self.assertEqual([row["repetitions"] for row in json.loads(exact.stdout)], [1])
         self.fails(1, "bench", "-m", self.model, "-p", "0", "-n", "20", "-d", str(checkpoint.CONTEXT - 10), "-r", "1", says="needs a context of")
         self.fails(2, "bench", "ops", "--device", "cpu", says="needs a CUDA device")
         self.fails(2, "bench", "ops", "--hidden", "7", says="--hidden 7")
@@ -97,11 +129,15 @@ class Bench(CliCase):
         self.assertIn("| pp8 |", lines[2])
         self.assertIn("| tg4 |", lines[3])
         self.assertIn("±", lines[3])
-        self.assertIn("| 42.5, 42.5 |", lines[3])
+        self.assertRegex(lines[3], r"\| \d+ % \| 42\.5 \|")
         self.assertIn("read bandwidth 42.5 GB/s, as given", table)
+        measured = self.bench("-p", "8", "-n", "4", "-r", "2", "--no-warmup", "-t", "1").stdout.decode()
+        self.assertRegex(measured, r"\| tg4 \|.*\| \d+ %( \*)?( \([01] of 2\))? \| [\d.]+ \([\d.]+ to [\d.]+\) \|")
+        self.assertIn("measured before and after each repetition", measured)
+        self.assertEqual("of 2)" in measured, "(n of m)" in measured)
         rows = list(csv.DictReader(io.StringIO(self.bench("-p", "8", "-n", "0", "-r", "1", "-o", "csv").stdout.decode())))
         self.assertEqual([row["test"] for row in rows], ["pp8"])
-        self.assertEqual(set(rows[0]), KEYS - {"samples_ns", "samples_ts"})
+        self.assertEqual(set(rows[0]), KEYS - LISTS)
 
     def test_thread_lists_and_random_weights(self):
         checkpoint.write_json(self.folder, "shape.json", checkpoint.config_json())
