@@ -79,10 +79,8 @@ void BenchReport::note(const BenchContext& context, const BenchResult& result) {
   const std::string& device = context.info.device.name;
   const ReadBandwidth& bandwidth = result.bandwidth;
   if (bandwidth.known() && bandwidth.measured) {
-    add(
-        fmt::format("{}: read bandwidth in GB/s, measured before and after each repetition (of other tests than tg: the test): median "
-                    "(least to most)\n",
-                    device));
+    add(device +
+        ": read bandwidth in GB/s, measured before and after each repetition (where none decodes, each test): median (least to most)\n");
   } else if (bandwidth.known()) {
     add(fmt::format("{}: read bandwidth {:.1f} GB/s, as given\n", device, bandwidth.before / 1e9));
   }
