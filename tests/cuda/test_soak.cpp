@@ -51,6 +51,7 @@ struct Widths {
 };
 constexpr Widths kQwen3Small = {"Qwen3-0.6B", "Qwen3ForCausalLM", "qwen3", 1024, 16, 8, 128, 3072};
 constexpr Widths kLlamaSmall = {"Llama-3.2-1B", "LlamaForCausalLM", "llama", 2048, 32, 8, 64, 8192};
+constexpr Widths kQwen25Small = {"Qwen2.5-0.5B", "Qwen2ForCausalLM", "qwen2", 896, 14, 2, 64, 4864};  // no multiples of 1,024
 
 struct ModelSize {
   Widths widths;
@@ -270,7 +271,8 @@ TEST_CASE("soak: mixed sequences for a long time", "[.soak]") {
   const double seconds = number_from("BOLIDE_SOAK_SECONDS", 20.0);
   const auto seed = static_cast<uint64_t>(number_from("BOLIDE_SOAK_SEED", 1.0));
   std::printf("soak: %.0f s, seed %llu\n", seconds, static_cast<unsigned long long>(seed));
-  if (!soak({kQwen3Small, 6, 16384, 1}, 0.5 * seconds, 1000000 * seed)) return;
-  soak({kQwen3Small, 28, 151936, 2}, 0.25 * seconds, 1000000 * seed);
-  soak({kLlamaSmall, 4, 16384, 1}, 0.25 * seconds, 1000000 * seed);
+  if (!soak({kQwen3Small, 6, 16384, 1}, 0.4 * seconds, 1000000 * seed)) return;
+  soak({kQwen3Small, 28, 151936, 2}, 0.2 * seconds, 1000000 * seed);
+  soak({kLlamaSmall, 4, 16384, 1}, 0.2 * seconds, 1000000 * seed);
+  soak({kQwen25Small, 6, 16384, 1}, 0.2 * seconds, 1000000 * seed);
 }
