@@ -16,7 +16,6 @@ CompiledShape compiled_shape() {
   using S = Shape<kD, kHeads, kKvHeads, kHeadDim, kF>;
   CompiledShape shape = sizes_of<S>();
   shape.launch = launch_shape<S, 1>;
-  static_assert(S::kWhole || kMostRows == 1, "the parts for several rows are those of whole shapes");
   if constexpr (kMostRows >= kFewerRows) shape.launch_few = launch_shape<S, kFewerRows>;
   if constexpr (kMostRows >= kMaxRows) shape.launch_rows = launch_shape<S, kMaxRows>;
   return shape;

@@ -223,7 +223,7 @@ DecodeLaunch DecodeSteps::launch_of(CudaContext& context, const Step& step) {
   const NormQkvArgs& qkv = first_qkv(step);
   const CompiledShape& shape = *find_shape(shapes_, dims_of(step, pattern));
   const bool several = step.capacity.tokens > 1;
-  require_contract(static_cast<size_t>(shape.words) * (several ? decode::kMaxRows : 1) <= words_of(several),
+  require_contract(static_cast<size_t>(several ? shape.row_words : shape.words) <= words_of(several),
                    "the shape's words do not fit their buffer", {"decode"});
   std::unique_ptr<CudaBuffer>& buffer = words_[several];
   if (!buffer) {

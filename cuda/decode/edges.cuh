@@ -34,6 +34,13 @@ __device__ inline WordPair load_words(const uint64_t* from) {
   asm volatile("ld.relaxed.gpu.global.v2.b64 {%0, %1}, [%2];" : "=l"(a), "=l"(b) : "l"(from) : "memory");
   return {{static_cast<uint32_t>(a), static_cast<uint32_t>(a >> 32)}, {static_cast<uint32_t>(b), static_cast<uint32_t>(b >> 32)}};
 }
+// Two neighbours, each written as a whole; the first at an even place.
+__device__ inline void store_words(uint64_t* to, const WordPair& words) {
+  asm volatile(
+      "{\n .reg .b64 a, b;\n mov.b64 a, {%1, %2};\n mov.b64 b, {%3, %4};\n st.relaxed.gpu.global.v2.b64 [%0], {a, b};\n}" ::"l"(to),
+      "r"(words.a.low), "r"(words.a.high), "r"(words.b.low), "r"(words.b.high)
+      : "memory");
+}
 // extra: 16 bits
 __device__ inline void store_word(uint64_t* to, uint32_t low, uint32_t extra, uint32_t epoch) {
   const uint64_t v = static_cast<uint64_t>(epoch << 16 | extra) << 32 | low;
@@ -47,6 +54,10 @@ __device__ inline float high_bf16(uint32_t v) { return __uint_as_float(v & 0xfff
 __device__ inline void store_floats(uint64_t* to, float first, float second, uint32_t epoch) {
   const uint32_t a = (__float_as_uint(first) + 0x80) >> 8, b = (__float_as_uint(second) + 0x80) >> 8;
   store_word(to, a | b << 24, b >> 8, epoch);
+}
+__device__ inline Word word_of_floats(float first, float second, uint32_t epoch) {
+  const uint32_t a = (__float_as_uint(first) + 0x80) >> 8, b = (__float_as_uint(second) + 0x80) >> 8;
+  return {a | b << 24, epoch << 16 | b >> 8};
 }
 __device__ inline float2 floats_of(const Word& w) {
   return make_float2(__uint_as_float(w.low << 8), __uint_as_float((w.low >> 24) << 8 | w.high << 16));

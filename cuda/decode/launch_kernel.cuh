@@ -27,7 +27,8 @@ CompiledShape sizes_of() {
   shape.head_dim = S::kHeadDim;
   shape.head_blocks = S::kHeadBlocks;
   shape.words = S::kWords;
-  if constexpr (S::kWhole) static_assert(RowWords<S>::kWords <= kMaxRows * S::kWords);
+  shape.row_words = RowWords<S>::kWords;
+  static_assert(RowWords<S>::kWords <= kMaxRows * S::kWords);
   shape.positions = S::kPositions;
   shape.goes_on = S::kGoesOn;
   return shape;

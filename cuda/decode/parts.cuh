@@ -1,8 +1,9 @@
 // The combination of attention's parts in shapes that are not whole, where any number of blocks shares a key/value head: what each of
-// them has of every output, in eights ("parts") that the same blocks combine, one warp each.
+// them has of every output, in eights ("parts") that the same blocks combine, one warp each; of several rows each its own.
 //
 // A part's words are three pairs of every block: four words of two outputs each, then the maximum and the sum of their head. Pairs of all
-// blocks lie side by side, so that a warp's read is one piece of memory.
+// blocks lie side by side, so that a warp's read is one piece of memory. Of several rows a block's four words lie together, a sector with
+// one writer, and the maximum and the sum once for all parts of a head: many more words are written there while others are polled.
 #pragma once
 
 #include "cuda/decode/attention.cuh"
@@ -38,24 +39,52 @@ struct Parts {
 
   __device__ static bool is_block(int block) { return S::kHeadBlocks % 32 == 0 || block < S::kHeadBlocks; }
 
-  __device__ void poll(const uint64_t* words, int part, int lane, uint32_t epoch, Patience& patience, uint32_t phase) {
+  // words: of the key/value head.
+  __device__ void load(const uint64_t* words, int part, int lane) {
     const uint64_t* at = words + (part * 3 * S::kHeadBlocks + lane) * 2;
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      if (!is_block(lane + 32 * i)) break;
+#pragma unroll
+      for (int pair = 0; pair < 3; ++pair) got[i][pair] = load_words(at + (pair * S::kHeadBlocks + 32 * i) * 2);
+    }
+  }
+  // Of several rows.
+  __device__ static int row_values_at(int part, int block) { return (part * S::kHeadBlocks + block) * 4; }
+  __device__ static int row_sums_at(int head, int block) { return (S::kParts * 2 + head) * S::kHeadBlocks * 2 + block * 2; }
+  __device__ void load_of_row(const uint64_t* words, int part, int lane) {
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      if (!is_block(lane + 32 * i)) break;
+      const uint64_t* values = words + row_values_at(part, lane + 32 * i);
+      got[i][0] = load_words(values), got[i][1] = load_words(values + 2);
+    }
+    load_sums_of_row(words, part, lane);
+  }
+  __device__ void load_sums_of_row(const uint64_t* words, int part, int lane) {
+#pragma unroll
+    for (int i = 0; i < kEach; ++i)
+      if (is_block(lane + 32 * i)) got[i][2] = load_words(words + row_sums_at(part / (S::kHeadDim / 8), lane + 32 * i));
+  }
+  __device__ void check_sums(bool& missing, int lane, uint32_t epoch) const {
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) missing |= is_block(lane + 32 * i) && !got[i][2].are_of(epoch);
+  }
+  __device__ void check(bool& missing, int lane, uint32_t epoch) const {
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      if (!is_block(lane + 32 * i)) break;
+#pragma unroll
+      for (int pair = 0; pair < 3; ++pair) missing |= !got[i][pair].are_of(epoch);
+    }
+  }
+  __device__ void poll(const uint64_t* words, int part, int lane, uint32_t epoch, Patience& patience, uint32_t phase) {
     int n = 0;
     bool missing;
     do {
       missing = false;
-#pragma unroll
-      for (int i = 0; i < kEach; ++i) {
-        if (!is_block(lane + 32 * i)) break;
-#pragma unroll
-        for (int pair = 0; pair < 3; ++pair) got[i][pair] = load_words(at + (pair * S::kHeadBlocks + 32 * i) * 2);
-      }
-#pragma unroll
-      for (int i = 0; i < kEach; ++i) {
-        if (!is_block(lane + 32 * i)) break;
-#pragma unroll
-        for (int pair = 0; pair < 3; ++pair) missing |= !got[i][pair].are_of(epoch);
-      }
+      load(words, part, lane);
+      check(missing, lane, epoch);
       ++n;
     } while (__any_sync(kAllLanes, missing && patience.holds(n, phase)));
   }

@@ -43,9 +43,9 @@ __device__ inline int lane_column(int warp, int lane) { return 128 * warp + 32 *
 
 // N stages' shares of the warp, from the ring into registers. What has landed is asked of all stages at once, since each answer takes as
 // long as a read of shared memory. Slots are handed back when the words are in registers: an arrival waits for no read by itself, and a
-// copy of the next round might overtake what has only been asked for. first: of the stages, in a row of matrix C; where the warp's share
-// ends beyond a narrow stage it has zeros.
-template <class C, int N, int kStages>
+// copy of the next round might overtake what has only been asked for. first: of the stages, in a row of matrix C; kOctets: of rows whose
+// stages come in turns; where the warp's share ends beyond a narrow stage it has zeros.
+template <class C, int N, int kStages, int kOctets = 1>
 __device__ inline void take(Ring<kStages>& ring, int present, int first, int warp, int lane, uint4 (&w)[N][4]) {
   RingPlace<kStages> place = ring.place;
   bool landed = true;
@@ -64,7 +64,7 @@ __device__ inline void take(Ring<kStages>& ring, int present, int first, int war
     const int odd = lane >> 2 & 1;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      if (C::holds((first + s) % C::kStages, warp, i))
+      if (C::holds((first + s / kOctets) % C::kStages, warp, i))
         w[s][i] = *reinterpret_cast<const uint4*>(from + 64 * (i ^ odd));
       else
         w[s][i] = make_uint4(0, 0, 0, 0);

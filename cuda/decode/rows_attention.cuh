@@ -4,6 +4,7 @@
 // a stage filled would take its next filling's parity for this one's, and who skipped it could be left behind by two.
 #pragma once
 
+#include "cuda/decode/parts.cuh"
 #include "cuda/decode/rows_worker.cuh"
 
 namespace bolide::decode {
@@ -37,9 +38,36 @@ __device__ inline void poll_partials(PartialWords (&got)[N], const uint64_t* wor
   } while (__any_sync(kAllLanes, missing && patience.holds(n, phase)));
 }
 
+// Parts (parts.cuh) first, first + stride, ... at once.
+template <class S, int N>
+__device__ inline void poll_parts(Parts<S> (&parts)[N], const uint64_t* words, int first, int stride, int lane, uint32_t epoch,
+                                  Patience& patience, uint32_t phase) {
+  const auto is_part = [&](int i) { return S::kParts % stride == 0 || first + i * stride < S::kParts; };
+  bool missing;
+  int n = 0;
+  if constexpr (N * Parts<S>::kEach > 2) {  // the sums alone until they have come: polls of everything are in the way of what they wait for
+    do {
+      missing = false;
+      parts[0].load_sums_of_row(words, first, lane);
+      parts[0].check_sums(missing, lane, epoch);
+    } while (__any_sync(kAllLanes, missing && patience.holds(++n, phase)));
+    n = 0;
+  }
+  do {
+    missing = false;
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+      if (is_part(i)) parts[i].load_of_row(words, first + i * stride, lane);
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+      if (is_part(i)) parts[i].check(missing, lane, epoch);
+    ++n;
+  } while (__any_sync(kAllLanes, missing && patience.holds(n, phase)));
+}
+
 // Positions that the Dh / 4 lanes of a head take at a time, so many that none of them has more than one score.
 template <class S>
-constexpr int kPositionsTogether = min_of(16, S::kHeadDim / 4 / Softmax<S>::kHeads);
+constexpr int kPositionsTogether = min_of(16, S::kHeadDim / 4 / Softmax<S, S::kTogether>::kHeads);
 
 template <class S, int kRows, Probe kProbe>
 __device__ void RowsWorker<S, kRows, kProbe>::make_heads(const Layer& l, int layer, uint32_t epoch) {
@@ -94,7 +122,7 @@ __device__ void RowsWorker<S, kRows, kProbe>::append(int layer) {
 template <class S, int kRows, Probe kProbe>
 __device__ typename RowsWorker<S, kRows, kProbe>::Round RowsWorker<S, kRows, kProbe>::round_at(int window, int number) const {
   const int m = min(lane % kRows, rows() - 1);
-  const Turn turn = turn_of(sh.own, rank(), window, number, m, S::kPositions);
+  const Turn turn = turn_of<S::kHeadBlocks>(sh.own, rank(), window, number, m, S::kPositions);
   Round round{};
   round.cached = __ballot_sync(kAllLanes, turn.present && turn.first < sh.own.context[m]) & ((1u << rows()) - 1);
   round.own.from = __shfl_sync(kAllLanes, turn.from, own_row());
@@ -110,7 +138,7 @@ __device__ void RowsWorker<S, kRows, kProbe>::attend(Round round, int window, in
   constexpr int kAtOnce = Lanes::kTogether * Lanes::kGroups;  // positions that the warp takes at a time
   Lanes lanes;
   if (own_row() < rows()) lanes.start(sh.attention.row[own_row()], lane);
-  const int column = 4 * (lane % Lanes::kLanes), rounds = rounds_of(sh.own, window, S::kPositions);
+  const int column = 4 * (lane % Lanes::kLanes), rounds = rounds_of<S::kHeadBlocks>(sh.own, window, S::kPositions);
   const int context = sh.own.context[min(own_row(), rows() - 1)];
   for (int number = 0;;) {
 #pragma unroll 1
@@ -155,11 +183,30 @@ __device__ void RowsWorker<S, kRows, kProbe>::publish_own(Lanes& lanes, bool joi
   if (part() == 0) publish_part(lanes, epoch), append(layer);
 }
 
-// Laid out as Worker::publish_partials does, by the block's place in the row's order.
+// Laid out as parts.cuh says, by the block's place in the row's order.
 template <class S, int kRows, Probe kProbe>
 template <class Lanes>
-__device__ void RowsWorker<S, kRows, kProbe>::publish_part(const Lanes& lanes, uint32_t epoch) {
-  const int column = 4 * (lane % Lanes::kLanes), source = rank_in_row(rank(), own_row());
+__device__ void RowsWorker<S, kRows, kProbe>::publish_parts(const Lanes& lanes, uint32_t epoch) {
+  const int source = rank_in_row<S::kHeadBlocks>(rank(), own_row()), head = min(lane, S::kQueryHeads - 1);
+  uint64_t* words = own_words(own_row()) + Words::kPartials + group() * S::kGroupWords;
+#pragma unroll
+  for (int h = 0; h < S::kQueryHeads; ++h) {
+    const float* v = lanes.values[h];
+    if (lane < Lanes::kLanes)
+      store_words(words + Parts<S>::row_values_at(h * S::kHeadDim / 8 + lane / 2, source) + lane % 2 * 2,
+                  {word_of_floats(v[0], v[1], epoch), word_of_floats(v[2], v[3], epoch)});
+  }
+  const float maximum = Lanes::of_head(lanes.maximum, head, 0), sum = Lanes::of_head(lanes.sum, head, 0);
+  if (lane < S::kQueryHeads)
+    store_words(words + Parts<S>::row_sums_at(head, source),
+                {{__float_as_uint(maximum), epoch << 16}, {__float_as_uint(sum), epoch << 16}});
+}
+
+// Laid out as Worker::publish_partials does, likewise.
+template <class S, int kRows, Probe kProbe>
+template <class Lanes>
+__device__ void RowsWorker<S, kRows, kProbe>::publish_shares(const Lanes& lanes, uint32_t epoch) {
+  const int column = 4 * (lane % Lanes::kLanes), source = rank_in_row<S::kHeadBlocks>(rank(), own_row());
   uint64_t* to = own_words(own_row()) + Words::kPartials + group() * S::kGroupWords;
 #pragma unroll
   for (int h = 0; h < S::kQueryHeads; ++h) {
@@ -184,7 +231,25 @@ __device__ void RowsWorker<S, kRows, kProbe>::publish_part(const Lanes& lanes, u
 }
 
 template <class S, int kRows, Probe kProbe>
-__device__ void RowsWorker<S, kRows, kProbe>::combine(int layer, uint32_t epoch) {
+__device__ void RowsWorker<S, kRows, kProbe>::combine_parts(int layer, uint32_t epoch) {
+  constexpr int kParts = (S::kCombiners + kTeam - 1) / kTeam, kStride = kTeam * S::kHeadBlocks;  // of the warp, at most
+  const uint64_t* from = own_words(own_row()) + Words::kPartials + group() * S::kGroupWords;
+  const int first = first_part();
+  Parts<S> parts[kParts];
+  poll_parts(parts, from, first, kStride, lane, epoch, ring.patience, where(layer, combination));
+  mark(combination, waiting);
+#pragma unroll
+  for (int i = 0; i < kParts; ++i) {
+    const int part = first + i * kStride;
+    if (part >= S::kParts) break;
+    uint64_t* to = word_for(Words::kAttention, group() * S::kGroupWidth + 8 * part + lane % 8, own_row());
+    publish_elements(to, parts[i].combine(lane), lane < 8 && lane % 4 == 0, epoch);
+  }
+  mark(combination, computing);
+}
+
+template <class S, int kRows, Probe kProbe>
+__device__ void RowsWorker<S, kRows, kProbe>::combine_shares(int layer, uint32_t epoch) {
   constexpr int kAll = S::kCombined / 8, kParts = (kAll + kTeam - 1) / kTeam;  // of 8 outputs each: every kTeam th is the warp's
   const uint64_t* from = own_words(own_row()) + Words::kPartials + group() * S::kGroupWords;
   uint64_t* to[kParts];

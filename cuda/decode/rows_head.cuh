@@ -16,7 +16,7 @@ __device__ void RowsWorker<S, kRows, kProbe>::head(uint32_t epoch) {
   BestLogit best;
   float scale = 0.0f;
   for (int o = 0; o < octets; o += kTogether) {
-    rows_product<S::kHidden, kTogether, kRows, false>(ring, min(octets - o, kTogether), x, own_sums(), warp, lane, [&] {
+    rows_product<typename S::HiddenColumns, kTogether, kRows, false>(ring, min(octets - o, kTogether), x, own_sums(), warp, lane, [&] {
       if (o > 0) return;
       poll_hidden(x, Words::kHiddenIn, Words::kSquaresIn, epoch, p.layer_count, head_product);
     });

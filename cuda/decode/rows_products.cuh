@@ -8,6 +8,8 @@
 // are A's upper eight rows, words 2 and 3 of the same octet its lower eight: C's upper left and lower right quarters are the sums.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/decode/products.cuh"
 #include "cuda/decode/rows_words.cuh"
 
@@ -24,29 +26,41 @@ struct RowsPart {
   uint32_t v[N][4][kHalves ? 2 : 4];
 };
 
-// Polls it, from `words` on: first a lane's last word of stage `gate` alone until that has come, since polls of everything are in the way
-// of what they wait for. squares_words: where the sums of squares begin, or null; returned are those of a row over the warp's eights, see
-// row_of_squares().
-template <int N, int kRows>
-__device__ inline float poll_rows(RowsPart<N, kRows>& x, const uint64_t* words, const uint64_t* squares_words, int gate, int rows, int warp,
-                                  int lane, uint32_t epoch, Patience& patience, uint32_t phase) {
+// Polls stages first_stage .. of vectors of C's columns, from `words` on: first a lane's last word of the vector alone until that has come,
+// since polls of everything are in the way of what they wait for. squares_words: where the sums of squares begin, or null; returned are
+// those of a row over the warp's octets, see row_of_squares(). Where a warp's share ends beyond a narrow stage, its weights are zeros
+// (take()), and it reads what any number may stand for: the row's first words of another warp's share, four sectors for the whole warp, in
+// blocks side by side those of different ones.
+template <class C, int N, int kRows>
+__device__ inline float poll_rows(RowsPart<N, kRows>& x, const uint64_t* words, const uint64_t* squares_words, int first_stage, int rows,
+                                  int warp, int lane, uint32_t epoch, Patience& patience, uint32_t phase) {
   static_assert(N <= most_stages_of_vectors(kRows), "more loads do not stay in registers");
-  constexpr int kPiece = 4 * kEightWords, kStage = kStageColumns / 8 * kEightWords;
+  constexpr int kPiece = words_of_columns(32), kStage = words_of_columns(C::kWidth);
   constexpr bool kHalves = RowsPart<N, kRows>::kHalves;
   const int n = kHalves ? lane >> 2 & 3 : lane >> 2, row = n < rows ? n : 0, first = 4 * (lane & 1);
   const uint64_t* at = words + word_of(128 / 8 * warp + (lane & 3), row) + (kHalves ? lane >> 4 : 0);
+  constexpr int kShares = C::width(C::kStages - 1) / 128;
+  const uint64_t* elsewhere = words + word_of(128 / 8 * static_cast<int>(blockIdx.x % kShares), row) + (kHalves ? lane >> 4 : 0);
+  const auto place = [&](int stage, int piece) {
+    const uint64_t* from = (C::holds(first_stage + stage, warp, 0) ? at : elsewhere) + kStage * stage + kPiece * piece;
+    // The half of a share: what it has once more.
+    if (C::kAll % 128 != 0 && C::holds(first_stage + stage, warp, 0) && !C::holds(first_stage + stage, warp, piece)) from -= 2 * kPiece;
+    return from;
+  };
+  static_assert(C::kAll % 128 == 0 || (C::kStages == 1 && C::kAll % 128 == 64));
   // Of the lane's eight and four rows.
   const uint64_t* squares_at = squares_words + ((128 / 8 * warp + (lane >> 1)) * kMaxRows + first) / 2;
   const uint32_t age = age_bit(epoch);
-  for (int i = 0; __any_sync(kAllLanes, ((load_word(at + kStage * gate + 3 * kPiece + (kHalves ? 0 : 1)).low ^ age) & kAgeBit) != 0 &&
-                                            patience.holds(i, phase));)
+  const int gate = C::kStages - 1 - first_stage;
+  for (int i = 0;
+       __any_sync(kAllLanes, ((load_word(place(gate, 3) + (kHalves ? 0 : 1)).low ^ age) & kAgeBit) != 0 && patience.holds(i, phase));)
     ++i;
   uint32_t squares[N][4], wrong;
   int tries = 0;
   do {  // all lanes load all again: where only some did, or a stage alone, ptxas kept what is there in memory
 #pragma unroll
     for (int i = 0; i < 4 * N; ++i) {
-      const uint64_t* from = at + kStage * (i / 4) + kPiece * (i % 4);
+      const uint64_t* from = place(i / 4, i % 4);
       if constexpr (kHalves) {
         const Word word = load_word(from);
         x.v[i / 4][i % 4][0] = word.low, x.v[i / 4][i % 4][1] = word.high;
@@ -154,37 +168,41 @@ __device__ inline void leave_sums(float (&c)[kChains][4], float* sums, int octet
   }
 }
 
-// The warp's share of the octets' products with kRows rows, into sums: `octets` of kRowStages stages, one octet after the other, kOctets at
-// most or exactly (kAll). Wide vectors leave no registers for octets that may be there or not: then one is taken at a time. fetch() fills x
-// and is called once, after the first stages are in registers, so that weights move while the vectors are still under way. each() is called
-// when the sums of kTurn octets are there, and returns where the next ones go.
-template <int kRowStages, int kOctets, int kRows, bool kAll, int kTurn, int kStages, class Fetch, class Each>
-__device__ inline void rows_product(Ring<kStages>& ring, int octets, RowsPart<kRowStages, kRows>& x, float* sums, int warp, int lane,
+// The warp's share of the octets' products with kRows rows, into sums: `octets` of matrix C, one octet after the other, kOctets at most or
+// exactly (kAll). Wide vectors leave no registers for octets that may be there or not: then one is taken at a time. fetch() fills x and is
+// called once, after the first stages are in registers, so that weights move while the vectors are still under way. each() is called when
+// the sums of kTurn octets are there (or of the last ones, where those are fewer), and returns where the next ones go.
+template <class C, int kOctets, int kRows, bool kAll, int kTurn, int kStages, class Fetch, class Each>
+__device__ inline void rows_product(Ring<kStages>& ring, int octets, RowsPart<C::kStages, kRows>& x, float* sums, int warp, int lane,
                                     Fetch&& fetch, Each&& each) {
-  constexpr int kInRegisters = kRowStages == 1 || kOctets == 1 ? 6 : kRowStages == 2 ? 4 : part_of(kRowStages, 2);  // stages
+  constexpr int kRowStages = C::kStages;
+  // Stages. In shapes that are not whole fewer: beside more of them, what is asked for of a narrow stage went to memory.
+  constexpr int kShort = C::kWhole || (kRowStages > 1 && kRows <= kFewerRows) ? 6 : 2;
+  constexpr int kInRegisters = kRowStages == 1 || kOctets == 1 ? kShort : kRowStages == 2 ? 4 : part_of(kRowStages, 2);
   constexpr int kMost = max_of(min_of(kInRegisters / kRowStages, kOctets), 1);
   constexpr int kTogether = kRowStages > 1 && (!kAll || kTurn % kMost != 0) ? 1 : kMost;  // octets
   constexpr bool kPresent = kTogether == 1 || (kAll && kTurn % kTogether == 0);
   constexpr int kPartStages = min_of(kInRegisters, kRowStages);
-  static_assert(kTogether == 1 || kTogether % 2 == 0);
+  static_assert((kTogether == 1 || kTogether % 2 == 0) && (kTurn == kOctets || kTurn % kTogether == 0));
   constexpr bool kPaired = kTogether > 1;
   constexpr int kOfOne = RowsSums<kRows, kPaired>::kOfOne, kSums = kTogether / kOfOne;
   constexpr int kChains = (kSums == 1 ? 2 : 1) * (RowsSums<kRows, kPaired>::kHalves ? 1 : 2);
   const bool odd = lane >> 2 & 1;
   uint4 w[kTogether * kPartStages][4];
-  const auto take_part = [&](int o) {
-    take<Columns<kRowStages * kStageColumns>>(ring, (kPresent ? kTogether : min(octets - o, kTogether)) * kPartStages, 0, warp, lane, w);
+  const auto take_part = [&](int o, int part) {
+    take<C>(ring, (kPresent ? kTogether : min(octets - o, kTogether)) * min_of(kPartStages, kRowStages - part), part, warp, lane, w);
   };
-  take_part(0);
+  take_part(0, 0);
   fetch();  // not within the loop: what may be fetched there or not did not stay in registers
 #pragma unroll 1
   for (int o = 0, of_turn = 0;;) {
     float c[kSums][kChains][4] = {};
 #pragma unroll
     for (int part = 0; part < kRowStages; part += kPartStages) {
-      if (part > 0) take_part(o);
+      if (part > 0) take_part(o, part);
 #pragma unroll
       for (int s = 0; s < kPartStages; ++s) {
+        if (part + s >= kRowStages) break;
 #pragma unroll
         for (int i = 0; i < kSums; ++i) {
           if (!kPresent && o + kOfOne * i >= octets) break;
@@ -200,36 +218,36 @@ __device__ inline void rows_product(Ring<kStages>& ring, int octets, RowsPart<kR
     }
     if (kTurn < kOctets && (of_turn += kTogether) == kTurn) sums = each(), of_turn = 0;
     if (kTogether == kOctets || (o += kTogether) >= octets) break;
-    take_part(o);
+    take_part(o, 0);
   }
-  if (kTurn == kOctets) each();
+  if (kTurn == kOctets || kOctets % kTurn != 0) each();
 }
-template <int kRowStages, int kOctets, int kRows, bool kAll, int kStages, class Fetch>
-__device__ inline void rows_product(Ring<kStages>& ring, int octets, RowsPart<kRowStages, kRows>& x, float* sums, int warp, int lane,
+template <class C, int kOctets, int kRows, bool kAll, int kStages, class Fetch>
+__device__ inline void rows_product(Ring<kStages>& ring, int octets, RowsPart<C::kStages, kRows>& x, float* sums, int warp, int lane,
                                     Fetch&& fetch) {
-  rows_product<kRowStages, kOctets, kRows, kAll, kOctets>(ring, octets, x, sums, warp, lane, fetch, [sums] { return sums; });
+  rows_product<C, kOctets, kRows, kAll, kOctets>(ring, octets, x, sums, warp, lane, fetch, [sums] { return sums; });
 }
 
 // The same of kOctets octets whose stages come in turns, all octets' first, then their second, ... (stream.cuh): so no more of the vectors
 // need be in registers at once than a piece. fetch(x, first) fills x with stages first, first + 1, ... of them.
-template <int kRowStages, int kRows>
-constexpr int kRowsPiece = part_of(kRowStages, kRows <= kFewerRows ? 8 : 3);  // stages: beside the octets' sums, more went to memory
-template <int kRowStages, int kOctets, int kRows, int kStages, class Fetch>
+__host__ __device__ constexpr int rows_piece(int row_stages, int rows) {
+  const int most = rows <= kFewerRows ? 8 : 3;  // stages: beside the octets' sums, more went to memory
+  return part_of(row_stages, most) > 1 || row_stages == 1 ? part_of(row_stages, most) : most;
+}
+template <class C, int kOctets, int kRows, int kStages, class Fetch>
 __device__ inline void rows_product_by_stages(Ring<kStages>& ring, float* sums, int warp, int lane, Fetch&& fetch) {
-  constexpr int kPiece = kRowsPiece<kRowStages, kRows>;
-  constexpr int kAtOnce = part_of(kPiece, max_of(2 / kOctets, 1));  // stages of every octet
+  constexpr int kRowStages = C::kStages, kPiece = rows_piece(kRowStages, kRows), kRest = kRowStages % kPiece;
   constexpr bool kPaired = kOctets > 1;
   constexpr int kOfOne = RowsSums<kRows, kPaired>::kOfOne, kSums = (kOctets + kOfOne - 1) / kOfOne;
   constexpr int kChains = (kSums == 1 ? 2 : 1) * (RowsSums<kRows, kPaired>::kHalves ? 1 : 2);
   const bool odd = lane >> 2 & 1;
   float c[kSums][kChains][4] = {};
-#pragma unroll 1
-  for (int first = 0; first < kRowStages; first += kPiece) {
-    RowsPart<kPiece, kRows> x;
+  const auto add_piece = [&](auto& x, auto size, int first) {
+    constexpr int kSize = decltype(size)::value, kAtOnce = part_of(kSize, max_of(2 / kOctets, 1));  // stages of every octet
 #pragma unroll
-    for (int part = 0; part < kPiece; part += kAtOnce) {
+    for (int part = 0; part < kSize; part += kAtOnce) {
       uint4 w[kAtOnce * kOctets][4];
-      take<Columns<kRowStages * kStageColumns>>(ring, kAtOnce * kOctets, 0, warp, lane, w);
+      take<C, kAtOnce * kOctets, kStages, kOctets>(ring, kAtOnce * kOctets, first + part, warp, lane, w);
       if (part == 0) fetch(x, first);
 #pragma unroll
       for (int s = 0; s < kAtOnce; ++s) {
@@ -239,6 +257,15 @@ __device__ inline void rows_product_by_stages(Ring<kStages>& ring, float* sums, 
                                          x.v[part + s], odd);
       }
     }
+  };
+#pragma unroll 1
+  for (int first = 0; first < kRowStages - kRest; first += kPiece) {
+    RowsPart<kPiece, kRows> x;
+    add_piece(x, std::integral_constant<int, kPiece>{}, first);
+  }
+  if constexpr (kRest > 0) {
+    RowsPart<kRest, kRows> x;
+    add_piece(x, std::integral_constant<int, kRest>{}, kRowStages - kRest);
   }
 #pragma unroll
   for (int i = 0; i < kSums; ++i) leave_sums<kRows, kPaired>(c[i], sums, kOfOne * i, lane);

@@ -14,26 +14,28 @@
 namespace bolide::decode {
 
 // The words of a step. A vector's elements lie in eights, which are one block's work: of a pair of rows an eight is a sector of 32 bytes,
-// with one writer; four eights are a line of 128, which eight lanes of a warp read at once (fewer lines at a time: a quarter of a warp that
-// reads of four lines takes four times as long). Sums of squares: of each eight all rows', a sector. Behind the vectors each row has words
-// of its own, in the form of edges.cuh.
+// with one writer (two where blocks share rows out in fours); four eights are a line of 128, which eight lanes of a warp read at once
+// (fewer lines at a time: a quarter of a warp that reads of four lines takes four times as long). Sums of squares: of each block's octet of
+// the residual stream all rows', a sector. Behind the vectors each row has words of its own, in the form of edges.cuh.
 constexpr int kEightWords = 2 * kMaxRows;
 // Of the first of an eight's two words of a row.
 __host__ __device__ constexpr int word_of(int eight, int row) {
   return eight / 4 * 4 * kEightWords + row / 2 * 16 + eight % 4 * 4 + row % 2 * 2;
 }
+// Of so many columns' elements, which begin and end with a line.
+__host__ __device__ constexpr int words_of_columns(int columns) { return columns / 8 * kEightWords; }
 __host__ __device__ constexpr int row_of_word(int word) { return word / 16 % 4 * 2 + word / 2 % 2; }
 
 template <class S>
 struct RowWords {
-  static constexpr int kEights = kStageColumns / 8;  // of a stage of k
-  static constexpr int kVector = kEights * kEightWords, kSquares = kEights * kMaxRows / 2;
-  static constexpr int kHiddenIn = 0, kHiddenPost = kHiddenIn + S::kHidden * kVector, kAttention = kHiddenPost + S::kHidden * kVector;
-  static constexpr int kMlp = kAttention + S::kQueries * kVector, kVectorsEnd = kMlp + S::kMlp * kVector;
-  static constexpr int kSquaresIn = kVectorsEnd, kSquaresPost = kSquaresIn + S::kHidden * kSquares;
-  static constexpr int kRows = kSquaresPost + S::kHidden * kSquares;
+  static constexpr int kHiddenWords = words_of_columns(S::kD), kOctets = octets_of(S::kOwnRows);
+  static constexpr int kHiddenIn = 0, kHiddenPost = kHiddenIn + kHiddenWords, kAttention = kHiddenPost + kHiddenWords;
+  static constexpr int kMlp = kAttention + words_of_columns(S::kQ), kVectorsEnd = kMlp + words_of_columns(S::kF);
+  static constexpr int kSquares = kBlocks * kOctets * kMaxRows / 2;
+  static constexpr int kSquaresIn = kVectorsEnd, kSquaresPost = kSquaresIn + kSquares, kRows = kSquaresPost + kSquares;
+  static_assert(kOctets == S::kHidden, "a warp asks for as many octets' squares as its share of the vector has eights");
   // Of a row's own.
-  static constexpr int kHeads = 0, kPartials = kHeadGroups * S::kHeadRows / 2, kBest = kPartials + kHeadGroups * S::kGroupWords;
+  static constexpr int kHeads = 0, kPartials = S::kKvHeads * S::kHeadRows / 2, kBest = kPartials + S::kKvHeads * S::kGroupWords;
   static constexpr int kOwn = kBest + 2 * kBlocks, kWords = kRows + kMaxRows * kOwn;
 };
 

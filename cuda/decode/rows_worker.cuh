@@ -27,11 +27,12 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
   using Base::total;
   using Base::warp;
   using Base::where;
-  static constexpr int kOwnRows = 8 * S::kHidden;  // of the residual stream, for each row of the step
-  static constexpr int kTeam = kWarps / kRows;     // warps that share a row's attention
+  using HiddenColumns = typename S::HiddenColumns;
+  static constexpr int kTeam = kWarps / kRows;            // warps that share a row's attention
+  static constexpr int kOctets = octets_of(S::kOwnRows);  // of the residual stream
   static constexpr int kOctetsAtOnce = kThreads / (8 * kRows);
-  static constexpr int kOwned = (S::kHidden + kOctetsAtOnce - 1) / kOctetsAtOnce;  // elements of the residual stream that a thread owns
-  float residual[kOwned] = {};                                                     // of the thread's Place, and so many octets further
+  static constexpr int kOwned = (kOctets + kOctetsAtOnce - 1) / kOctetsAtOnce;  // elements of the residual stream that a thread owns
+  float residual[kOwned] = {};                                                  // of the thread's Place, and so many octets further
 
   __device__ RowsWorker(const Parameters& parameters, SharedBase<S, kRows>& shared, const Ring<Base::kStages>& r)
       : Base(parameters, shared, r) {}
@@ -47,8 +48,8 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
     asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(b));
     return b;
   }
-  __device__ static int group() { return block() / kGroupBlocks; }
-  __device__ static int rank() { return block() % kGroupBlocks; }
+  __device__ static int group() { return block() / S::kHeadBlocks; }
+  __device__ static int rank() { return block() % S::kHeadBlocks; }
   __device__ int rows() const { return sh.rows; }
   // Of attention, and which of its team a warp is.
   __device__ int own_row() const { return warp / kTeam; }
@@ -60,8 +61,19 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
       const int t = thread();
       output = t % 8, row = t / 8 % kRows, octet = t / (8 * kRows);
     }
-    __device__ bool owns_residual(int i) const { return octet + i * kOctetsAtOnce < S::kHidden; }
-    __device__ int residual_at(int block, int i) const { return kOwnRows * block + 8 * (octet + i * kOctetsAtOnce) + output; }
+    // A whole warp's answer; and whether the octet's row is there, too.
+    __device__ bool has_octet(int i) const { return octet + i * kOctetsAtOnce < kOctets; }
+    __device__ bool owns_residual(int i) const {
+      if constexpr (S::kWhole)
+        return has_octet(i);
+      else
+        return 8 * (octet + i * kOctetsAtOnce) + output < S::hidden_rows(RowsWorker::block());
+    }
+    __device__ int residual_at(int block, int i) const { return S::hidden_row(block) + 8 * (octet + i * kOctetsAtOnce) + output; }
+    // Of the octet's sum of squares among those of all blocks.
+    __device__ int squares_at(int residual_at, int i) const {
+      return S::kWhole ? residual_at / 8 : kOctets * RowsWorker::block() + octet + i * kOctetsAtOnce;
+    }
     // Of an octet's product.
     __device__ int sum_of(int of_octet) const { return sum_at<kRows>(of_octet, row, output); }
   };
@@ -73,29 +85,30 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
   }
   __device__ uint64_t* own_words(int of_row) const { return p.words + Words::kRows + of_row * Words::kOwn; }
   __device__ void leave_squares(int of_row, float squares) { sh.squares[parity][of_row][warp] = squares; }
-  template <int N>
-  __device__ void poll(RowsPart<N, kRows>& x, int from, int gate, uint32_t epoch, int layer, Phase phase) {
+  template <class C, int N>
+  __device__ void poll(RowsPart<N, kRows>& x, int from, int first_stage, uint32_t epoch, int layer, Phase phase) {
     mark(phase, loading);
-    poll_rows(x, p.words + from, nullptr, gate, rows(), warp, lane, epoch, ring.patience, where(layer, phase));
+    const int at = from + first_stage * words_of_columns(C::kWidth);
+    poll_rows<C>(x, p.words + at, nullptr, first_stage, rows(), warp, lane, epoch, ring.patience, where(layer, phase));
     mark(phase, waiting);
   }
   // With the sums of squares of the residual stream's rows.
   __device__ void poll_hidden(RowsPart<S::kHidden, kRows>& x, int from, int squares_from, uint32_t epoch, int layer, Phase phase) {
     mark(phase, loading);
-    const float squares =
-        poll_rows(x, p.words + from, p.words + squares_from, S::kHidden - 1, rows(), warp, lane, epoch, ring.patience, where(layer, phase));
+    const float squares = poll_rows<HiddenColumns>(x, p.words + from, p.words + squares_from, 0, rows(), warp, lane, epoch, ring.patience,
+                                                   where(layer, phase));
     const int of_row = row_of_squares(lane);
     if ((lane & 6) == 0 && of_row < kRows) leave_squares(of_row, squares);
     mark(phase, waiting);
   }
-  // Where an element of a vector goes that begins at `from`, and an eight's sum of squares.
+  // Where an element of a vector goes that begins at `from`, and an octet's sum of squares.
   __device__ uint64_t* word_for(int from, int element, int of_row) const {
     return p.words + from + word_of(element / 8, of_row) + element / 4 % 2;
   }
-  __device__ uint32_t* squares_for(int from, int eight, int of_row) const {
-    return reinterpret_cast<uint32_t*>(p.words + from) + eight * kMaxRows + of_row;
+  __device__ uint32_t* squares_for(int from, int octet, int of_row) const {
+    return reinterpret_cast<uint32_t*>(p.words + from) + octet * kMaxRows + of_row;
   }
-  // An eight's elements of a row, by eight lanes, of which each names its word and every fourth writes.
+  // Eight elements of a row, by eight lanes, of which each names its word and every fourth writes.
   __device__ static void publish_elements(uint64_t* to, float v, bool present, uint32_t epoch) {
     const uint32_t pair = pack_bf16(v, __shfl_down_sync(kAllLanes, v, 1)), next = __shfl_down_sync(kAllLanes, pair, 2);
     if (present) store_four(to, pair, next, epoch);
@@ -111,7 +124,7 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
     constexpr bool kHalves = RowsPart<S::kHidden, kRows>::kHalves;
     constexpr int kLaneColumns = kHalves ? 4 : 8;
     const int n = lane / 4 % kRows, of_row = n < rows() ? n : 0;
-    const __nv_bfloat16* from = p.table + static_cast<int64_t>(token(of_row)) * (S::kHidden * kStageColumns);
+    const __nv_bfloat16* from = p.table + static_cast<int64_t>(token(of_row)) * S::kD;
     const float* norm = sh.layers[0].input_norm;
     float squares = 0.0f;
 #pragma unroll 1
@@ -119,7 +132,12 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
       uint32_t made[4][kLaneColumns / 2];
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const int column = kStageColumns * s + 128 * warp + 32 * i + 8 * (lane & 3) + (kHalves ? lane >> 4 << 2 : 0);
+        const int column = HiddenColumns::kWidth * s + 128 * warp + 32 * i + 8 * (lane & 3) + (kHalves ? lane >> 4 << 2 : 0);
+        if (!HiddenColumns::holds(s, warp, i)) {
+#pragma unroll
+          for (int j = 0; j < kLaneColumns / 2; ++j) made[i][j] = 0;
+          continue;
+        }
 #pragma unroll
         for (int j = 0; j < kLaneColumns / 2; ++j) {
           const uint32_t pair = *reinterpret_cast<const uint32_t*>(from + column + 2 * j);
@@ -141,17 +159,31 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
     squares += __shfl_xor_sync(kAllLanes, squares, 2);
     if (kHalves) squares += __shfl_xor_sync(kAllLanes, squares, 16);
     if (lane % 4 == 0 && lane / 4 < kRows) leave_squares(n, squares);
+    embed_residual();
+  }
+  __device__ void embed_residual() {
     const Place own;
-    const __nv_bfloat16* own_from = p.table + static_cast<int64_t>(own.row < rows() ? token(own.row) : 0) * (S::kHidden * kStageColumns);
+    const __nv_bfloat16* own_from = p.table + static_cast<int64_t>(own.row < rows() ? token(own.row) : 0) * S::kD;
 #pragma unroll
     for (int i = 0; i < kOwned; ++i)
       if (own.owns_residual(i) && own.row < rows()) residual[i] = __bfloat162float(own_from[own.residual_at(block(), i)]) * p.embed_scale;
   }
 
+  __device__ static int own_qkv_rows() {
+    if constexpr (S::kWhole)
+      return S::kOwnQkv;
+    else
+      return S::qkv_rows(group(), rank());
+  }
   __device__ void qkv(const Layer& l, int layer, uint32_t epoch) {
     forget_places();
+    const int count = own_qkv_rows(), octets = S::kEvenHeadOctets ? S::kHeadOctets : octets_of(count);
+    if (count == 0) {  // not in whole shapes
+      if (layer == 0) embed_residual();
+      return;
+    }
     RowsPart<S::kHidden, kRows> x;
-    rows_product<S::kHidden, S::kHeadOctets, kRows, true>(ring, S::kHeadOctets, x, own_sums(), warp, lane, [&] {
+    rows_product<HiddenColumns, S::kHeadOctets, kRows, S::kEvenHeadOctets>(ring, octets, x, own_sums(), warp, lane, [&] {
       if (layer > 0)
         poll_hidden(x, Words::kHiddenIn, Words::kSquaresIn, epoch - 1, layer, qkv_product);
       else
@@ -160,12 +192,13 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
     const Place own;  // beside the others' products
     meet_workers();
     const float scale = inverse_rms(own.row);
-    for (int o = own.octet; o < S::kHeadOctets; o += kOctetsAtOnce) {
-      const int local = 8 * (rank() * S::kHeadOctets + o) + own.output;
+    for (int o = own.octet; o < octets; o += kOctetsAtOnce) {
+      const int local = S::kWhole ? 8 * (rank() * S::kHeadOctets + o) + own.output : S::local_row(rank()) + 8 * o + own.output;
+      const bool present = S::kWhole || 8 * o + own.output < count;
       float v = total(own.sum_of(o)) * scale;
-      if (l.qkv_bias) v += l.qkv_bias[qkv_row<S>(group(), local)];
+      if (l.qkv_bias && present) v += l.qkv_bias[qkv_row<S>(group(), local)];
       const float next = __shfl_down_sync(kAllLanes, v, 1);
-      if (own.output % 2 == 0 && own.row < rows())
+      if (own.output % 2 == 0 && present && own.row < rows())
         store_floats(own_words(own.row) + Words::kHeads + (group() * S::kHeadRows + local) / 2, v, next, epoch);
     }
     parity ^= 1;
@@ -183,16 +216,39 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
   __device__ void attend(Round round, int window, int layer, uint32_t epoch);
   template <class Lanes>
   __device__ void publish_own(Lanes& lanes, bool joined, int layer, uint32_t epoch);
+  // The outputs of a block's positions to who combines them, and the combination: in whole shapes each block has a share of a group's
+  // outputs, in others eights here and there (parts.cuh).
   template <class Lanes>
-  __device__ void publish_part(const Lanes& lanes, uint32_t epoch);
+  __device__ void publish_part(const Lanes& lanes, uint32_t epoch) {
+    if constexpr (S::kWhole)
+      publish_shares(lanes, epoch);
+    else
+      publish_parts(lanes, epoch);
+  }
+  template <class Lanes>
+  __device__ void publish_shares(const Lanes& lanes, uint32_t epoch);
+  template <class Lanes>
+  __device__ void publish_parts(const Lanes& lanes, uint32_t epoch);
   __device__ bool owns_new_position() const {
-    return sh.own.context[own_row()] / S::kPositions % kGroupBlocks == rank_in_row(rank(), own_row());
+    return sh.own.context[own_row()] / S::kPositions % S::kHeadBlocks == rank_in_row<S::kHeadBlocks>(rank(), own_row());
   }
   __device__ void append(int layer);
-  __device__ void combine(int layer, uint32_t epoch);
+  __device__ void combine(int layer, uint32_t epoch) {
+    if constexpr (S::kWhole)
+      combine_shares(layer, epoch);
+    else
+      combine_parts(layer, epoch);
+  }
+  __device__ void combine_shares(int layer, uint32_t epoch);
+  __device__ void combine_parts(int layer, uint32_t epoch);
+  // Whether the block has a key/value head.
+  __device__ static bool attends() { return S::kAllShare || group() < S::kKvHeads; }
+  // Whether the warp has outputs of attention to combine.
+  __device__ bool combines() const { return own_row() < rows() && (S::kWhole || (attends() && first_part() < S::kParts)); }
+  __device__ int first_part() const { return rank() + part() * S::kHeadBlocks; }
 
   // residual += product(+ bias), then published under the next norm.
-  template <int kRowStages>
+  template <class C>
   __device__ void project(int layer, int from, int to, int squares_to, const float* bias, const float* norm, uint32_t epoch, Phase phase) {
     forget_places();
     float weight[kOwned];
@@ -201,32 +257,31 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
 #pragma unroll
       for (int i = 0; i < kOwned; ++i) weight[i] = own.owns_residual(i) ? norm[own.residual_at(block(), i)] : 0.0f;
     }
-    if constexpr (S::kHidden == 1) {
-      RowsPart<kRowStages, kRows> x;
-      rows_product<kRowStages, 1, kRows, true>(ring, 1, x, own_sums(), warp, lane,
-                                               [&] { poll(x, from, kRowStages - 1, epoch, layer, phase); });
+    if constexpr (kOctets == 1) {
+      RowsPart<C::kStages, kRows> x;
+      rows_product<C, 1, kRows, true>(ring, 1, x, own_sums(), warp, lane, [&] { poll<C>(x, from, 0, epoch, layer, phase); });
     } else {
-      rows_product_by_stages<kRowStages, S::kHidden, kRows>(ring, own_sums(), warp, lane, [&](auto& x, int first) {
-        poll(x, from + first * Words::kVector, kRowStages - 1 - first, epoch, layer, phase);
-      });
+      rows_product_by_stages<C, kOctets, kRows>(ring, own_sums(), warp, lane,
+                                                [&](auto& x, int first) { poll<C>(x, from, first, epoch, layer, phase); });
     }
     const Place own;  // beside the others' products
     int at = own.residual_at(block(), 0);
     uint64_t* words = word_for(to, at, own.row);
-    uint32_t* squares_word = squares_for(squares_to, at / 8, own.row);
+    uint32_t* squares_word = squares_for(squares_to, own.squares_at(at, 0), own.row);
     meet_workers();
 #pragma unroll
     for (int i = 0; i < kOwned; ++i) {
-      if (!own.owns_residual(i)) break;
+      if (!own.has_octet(i)) break;
       if (i > 0) {
         at = own.residual_at(block(), i);
         words = word_for(to, at, own.row);
-        squares_word = squares_for(squares_to, at / 8, own.row);
+        squares_word = squares_for(squares_to, own.squares_at(at, i), own.row);
       }
+      const bool present = S::kWhole || own.owns_residual(i);
       float v = total(own.sum_of(own.octet + i * kOctetsAtOnce));
-      if (bias) v += bias[at];
-      residual[i] += v;
-      publish_elements(words, residual[i] * weight[i], own.output % 4 == 0 && own.row < rows(), epoch);
+      if (bias && present) v += bias[at];
+      if (present) residual[i] += v;
+      publish_elements(words, residual[i] * weight[i], own.output % 4 == 0 && present && own.row < rows(), epoch);
       float squares = residual[i] * residual[i];
       squares += __shfl_xor_sync(kAllLanes, squares, 1);
       squares += __shfl_xor_sync(kAllLanes, squares, 2);
@@ -246,15 +301,18 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
     const auto fetch = [&] { poll_hidden(x, Words::kHiddenPost, Words::kSquaresPost, epoch, layer, gate_up_product); };
     const auto publish_turn = [&] {
       const Place own;  // beside the others' products
-      int at = 8 * (S::kMlp * block() + first + own.octet) + own.output;
+      const int turn = S::kMlpOctets % kTurn == 0 ? kTurn : min(kTurn, S::kMlpOctets - first);
+      int at =
+          S::kWhole ? 8 * (S::kMlp * block() + first + own.octet) + own.output : S::mlp_row(block()) + 8 * (first + own.octet) + own.output;
       uint64_t* words = word_for(Words::kMlp, at, own.row);
       meet_workers();
       if (first == 0) scale = inverse_rms(own.row);
-      for (int o = own.octet; o < kTurn;) {
-        float gate = total(own.sum_of(o)) * scale, up = total(own.sum_of(kTurn + o)) * scale;
-        if (l.gate_up_bias) gate += l.gate_up_bias[at], up += l.gate_up_bias[S::kMlp * kStageColumns + at];
-        publish_elements(words, gated(p.activation, gate) * up, own.output % 4 == 0 && own.row < rows(), epoch);
-        if ((o += kOctetsAtOnce) >= kTurn) break;
+      for (int o = own.octet; o < turn;) {
+        const bool present = S::kWhole || at < S::mlp_row(block() + 1);
+        float gate = total(own.sum_of(o)) * scale, up = total(own.sum_of(turn + o)) * scale;
+        if (l.gate_up_bias && present) gate += l.gate_up_bias[at], up += l.gate_up_bias[S::kF + at];
+        publish_elements(words, gated(p.activation, gate) * up, own.output % 4 == 0 && present && own.row < rows(), epoch);
+        if ((o += kOctetsAtOnce) >= turn) break;
         at += 8 * kOctetsAtOnce;
         words = word_for(Words::kMlp, at, own.row);
       }
@@ -262,7 +320,8 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
       parity ^= 1;
       return own_sums();
     };
-    rows_product<S::kHidden, 2 * S::kMlp, kRows, true, 2 * kTurn>(ring, 2 * S::kMlp, x, own_sums(), warp, lane, fetch, publish_turn);
+    rows_product<HiddenColumns, 2 * S::kMlpOctets, kRows, true, 2 * kTurn>(ring, 2 * S::kMlpOctets, x, own_sums(), warp, lane, fetch,
+                                                                           publish_turn);
     mark(gate_up_product, computing);
   }
 
@@ -286,18 +345,21 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
       const uint32_t epoch = base_epoch + layer + 1;
       qkv(l, layer, epoch);
       forget_places();
-      const Round first = round_at(l.window, 0);
-      if (own_row() < rows()) make_heads(l, layer, epoch);
-      attend(first, l.window, layer, epoch);
-      forget_places();
-      if (own_row() < rows())
+      if (attends()) {
+        const Round first = round_at(l.window, 0);
+        if (own_row() < rows()) make_heads(l, layer, epoch);
+        attend(first, l.window, layer, epoch);
+        forget_places();
+      }
+      if (combines())
         combine(layer, epoch);
       else
         __nanosleep(600);  // the others still combine: no polls in their way
-      project<S::kQueries>(layer, Words::kAttention, Words::kHiddenPost, Words::kSquaresPost, l.output_bias, l.post_norm, epoch,
-                           output_product);
+      project<typename S::QueryColumns>(layer, Words::kAttention, Words::kHiddenPost, Words::kSquaresPost, l.output_bias, l.post_norm,
+                                        epoch, output_product);
       gate_up(l, layer, epoch);
-      project<S::kMlp>(layer, Words::kMlp, Words::kHiddenIn, Words::kSquaresIn, l.down_bias, l.next_norm, epoch, down_product);
+      project<typename S::MlpColumns>(layer, Words::kMlp, Words::kHiddenIn, Words::kSquaresIn, l.down_bias, l.next_norm, epoch,
+                                      down_product);
     }
     const uint32_t epoch = base_epoch + p.layer_count;
     head(epoch);

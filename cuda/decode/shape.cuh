@@ -2,7 +2,7 @@
 //
 // Where vectors are multiples of 1,024 and there are eight key/value heads, all blocks have the same number of octets of rows, and all
 // stages are full ("whole"). Other shapes share rows out in twos, fours or eights (the words of the edges bind as many together); a block's
-// last octet may have fewer rows than eight, and a row's last stage fewer columns than a full one.
+// last octet may have fewer rows than eight, and a row's last stage fewer columns than a full one, or all of its stages have.
 #pragma once
 
 #include "cuda/decode/parameters.h"
@@ -65,6 +65,8 @@ struct Shape {
   }
   static constexpr int kOwnQkv = kQkvUnit * ((kQkvUnits + kHeadBlocks - 1) / kHeadBlocks);  // at most
   static constexpr int kHeadOctets = octets_of(kOwnQkv);
+  // Whether blocks with rows of it all have so many octets.
+  static constexpr bool kEvenHeadOctets = kQkvUnits % kHeadBlocks == 0 || kHeadOctets == 1;
   __host__ __device__ static constexpr int qkv_rows(int group, int rank) {
     if (!kAllShare && group >= kKvHeads) return 0;
     return kQkvUnits % kHeadBlocks == 0 ? kOwnQkv : local_row(rank + 1) - local_row(rank);
@@ -82,10 +84,22 @@ struct Shape {
   // bytes out, but all wait for the longest product (measured on an H100, docs/performance.md).
   static constexpr int kOwnMlp = kF / kBlocks, kMlpOctets = octets_of(kOwnMlp);
   static_assert(kD % 4 == 0 && hidden_row(kBlocks) == kD && kF % (2 * kBlocks) == 0);
+  // With several rows in fours, as their words are: every other block may have four more.
+  __host__ __device__ static constexpr int mlp_row(int block) {
+    return kOwnMlp % 4 == 0 ? kOwnMlp * block : 4 * (kF / 4 * block / kBlocks);
+  }
+  __host__ __device__ static constexpr int mlp_rows(int block) { return mlp_row(block + 1) - mlp_row(block); }
+  static_assert(kF % 4 == 0 && octets_of(mlp_rows(0)) == kMlpOctets && octets_of(mlp_rows(1)) == kMlpOctets);
 
-  // Octets of gate that come before as many of up: with several rows in turns, so that the sums leave the ring its room.
+  // Octets of gate that come before as many of up: with several rows in turns, so that the sums leave the ring its room. In shapes that are
+  // not whole the last turn may have fewer.
   __host__ __device__ static constexpr int mlp_turn(int rows) {
-    int turn = rows == 1 ? kMlpOctets : min_of(kMlpOctets, rows <= kFewerRows ? 8 : 7);
+    const int most = rows <= kFewerRows ? 8 : 7;
+    int turn = rows == 1 ? kMlpOctets : min_of(kMlpOctets, most);
+    if (!kWhole && rows > 1) {
+      const int turns = (kMlpOctets + most - 1) / most;
+      return (kMlpOctets + turns - 1) / turns;
+    }
     while (kMlpOctets % turn != 0) --turn;
     return turn;
   }

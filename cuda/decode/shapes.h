@@ -10,7 +10,7 @@ namespace bolide::decode {
 struct CompiledShape {
   int32_t hidden, queries, mlp, heads, kv_heads, head_dim;  // D, Q, F, H, Hkv, Dh
   int32_t head_blocks;                                      // thread blocks that share a key/value head
-  int32_t words;                                            // of the edges
+  int32_t words, row_words;                                 // of the edges, with one row and with several
   int32_t positions;                                        // in a block of K and V
   bool goes_on;                                             // launch, from step to step: see run_on.h
   void (*launch)(const Parameters& parameters, cudaStream_t stream);

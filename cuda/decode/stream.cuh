@@ -126,27 +126,62 @@ struct Producer {
       }
     }
   }
-  // An even number of rows, eight at most, of matrix C. Two are one copy where they are one piece of memory, else two copies that wait for
-  // their turn together.
+  // An even number of rows, eight at most, of matrix C, from column `at` on. Two are one copy where they are one piece of memory, else two
+  // copies that wait for their turn together.
+  template <class C>
+  __device__ void part_stage(const __nv_bfloat16* from, int at, int count) {
+    const uint32_t bytes = 2 * min(C::kWidth, C::kAll - at);
+    char* to = next_slot(count * bytes);
+#pragma unroll
+    for (int row = 0; row < 8; row += 2) {
+      if (row >= count) break;
+      if (C::kStages == 1) {
+        copy(to + row * C::kPitch, from + row * C::kAll, 2 * C::kPitch);
+      } else {
+        await_turn(2 * bytes);
+        bring(to + row * C::kPitch, from + row * C::kAll + at, bytes);
+        bring(to + (row + 1) * C::kPitch, from + (row + 1) * C::kAll + at, bytes);
+      }
+    }
+    place.next();
+  }
   template <class C>
   __device__ void part_octet(const __nv_bfloat16* weight, int first_row, int count) {
     const __nv_bfloat16* from = weight + static_cast<int64_t>(first_row) * C::kAll;
 #pragma unroll 1
+    for (int at = 0; at < C::kAll; at += C::kWidth) part_stage<C>(from, at, count);
+  }
+  // `count` rows in octets: all octets' first stages, then their second, ...
+  template <class C>
+  __device__ void part_octets_by_stages(const __nv_bfloat16* weight, int first_row, int count) {
+#pragma unroll 1
     for (int at = 0; at < C::kAll; at += C::kWidth) {
-      const uint32_t bytes = 2 * min(C::kWidth, C::kAll - at);
-      char* to = next_slot(count * bytes);
-#pragma unroll
-      for (int row = 0; row < 8; row += 2) {
-        if (row >= count) break;
-        if (C::kStages == 1) {
-          copy(to + row * C::kPitch, from + row * C::kAll, 2 * C::kPitch);
-        } else {
-          await_turn(2 * bytes);
-          bring(to + row * C::kPitch, from + row * C::kAll + at, bytes);
-          bring(to + (row + 1) * C::kPitch, from + (row + 1) * C::kAll + at, bytes);
+#pragma unroll 1
+      for (int row = 0; row < count; row += 8)
+        part_stage<C>(weight + static_cast<int64_t>(first_row + row) * C::kAll, at, min(8, count - row));
+    }
+  }
+  // part_rows() of several rows.
+  __device__ void part_rows_in_turns(const __nv_bfloat16* weight, int phase, int block, int group, int rank, int head_octets) {
+    constexpr int kTurn = 8 * S::mlp_turn(kRows);
+    const bool is_mlp = head_octets < 0 && phase == 2;
+    if (head_octets < 0 && phase == 1)
+      return part_octets_by_stages<typename S::QueryColumns>(weight, S::hidden_row(block), S::hidden_rows(block));
+    if (head_octets < 0 && phase == 3)
+      return part_octets_by_stages<typename S::MlpColumns>(weight, S::hidden_row(block), S::hidden_rows(block));
+    const int count = head_octets >= 0 ? 8 * head_octets : is_mlp ? S::mlp_rows(block) : S::qkv_rows(group, rank);
+    const int first = head_octets >= 0 ? 8 * block : is_mlp ? S::mlp_row(block) : S::local_row(rank);
+    const int turn = is_mlp ? kTurn : count;
+#pragma unroll 1
+    for (int begin = 0; begin < count; begin += turn) {
+#pragma unroll 1
+      for (int up = 0; up < (is_mlp ? 2 : 1); ++up) {
+#pragma unroll 1
+        for (int at = begin; at < min(begin + turn, count); at += 8) {
+          const int row = head_octets >= 0 ? at * kBlocks + first : is_mlp ? first + at + up * S::kF : qkv_row<S>(group, first + at);
+          part_octet<typename S::HiddenColumns>(weight, row, min(8, count - at));
         }
       }
-      place.next();
     }
   }
   // The block's rows of a phase in shapes that are not whole. head_octets: below 0 but for the head.
@@ -212,7 +247,10 @@ struct Producer {
           keys_and_values(layer, l.window, group, rank);
         }
         const __nv_bfloat16* weight = is_head ? p.head : phase == 0 ? l.qkv : phase == 1 ? l.output : phase == 2 ? l.gate_up : l.down;
-        if constexpr (!S::kWhole) {
+        if constexpr (!S::kWhole && kRows > 1) {
+          part_rows_in_turns(weight, phase, block, group, rank, is_head ? head_octets : -1);
+          continue;
+        } else if constexpr (!S::kWhole) {
           part_rows(weight, phase, block, group, rank, is_head ? head_octets : -1);
           continue;
         }

@@ -5,7 +5,7 @@ namespace bolide::cuda_test {
 const std::vector<decode::CompiledShape>& delayed_shapes() {
   static const std::vector<decode::CompiledShape> shapes = [] {
     std::vector<decode::CompiledShape> made = probed_shapes<decode::Probe::delays>();
-    made.push_back(probed_shape_of_rows<decode::Probe::delays, 2048, 32, 8, 64, 8192>());
+    made.push_back(probed_shape<decode::Probe::delays, 2048, 32, 8, 64, 8192>());
     return made;
   }();
   return shapes;

@@ -6,19 +6,11 @@
 
 namespace bolide::cuda_test {
 
-// For one row.
 template <decode::Probe kProbe, int kD, int kHeads, int kKvHeads, int kHeadDim, int kF>
 decode::CompiledShape probed_shape() {
   using S = decode::Shape<kD, kHeads, kKvHeads, kHeadDim, kF>;
   decode::CompiledShape shape = decode::sizes_of<S>();
   shape.launch = decode::launch_kernel<S, 1, kProbe>;
-  return shape;
-}
-// For several rows, too.
-template <decode::Probe kProbe, int kD, int kHeads, int kKvHeads, int kHeadDim, int kF>
-decode::CompiledShape probed_shape_of_rows() {
-  using S = decode::Shape<kD, kHeads, kKvHeads, kHeadDim, kF>;
-  decode::CompiledShape shape = probed_shape<kProbe, kD, kHeads, kKvHeads, kHeadDim, kF>();
   shape.launch_few = decode::launch_kernel<S, decode::kFewerRows, kProbe>;
   shape.launch_rows = decode::launch_kernel<S, decode::kMaxRows, kProbe>;
   return shape;
@@ -26,7 +18,7 @@ decode::CompiledShape probed_shape_of_rows() {
 
 template <decode::Probe kProbe>
 std::vector<decode::CompiledShape> probed_shapes() {
-  return {probed_shape_of_rows<kProbe, 1024, 16, 8, 128, 3072>(), probed_shape<kProbe, 896, 14, 2, 64, 4864>(),
+  return {probed_shape<kProbe, 1024, 16, 8, 128, 3072>(), probed_shape<kProbe, 896, 14, 2, 64, 4864>(),
           probed_shape<kProbe, 576, 9, 3, 64, 1536>()};
 }
 

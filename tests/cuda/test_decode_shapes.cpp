@@ -14,8 +14,8 @@ StepModelOptions long_model(const ModelDims& dims, int32_t longest) {
 }
 
 // Sequences of a shape with a window in its second layer: two and four of them, in other company, five and eight.
-void check_several_of(const char* name, const ModelDims& dims) {
-  const Positions last{0, 63, 32, 700, 64, 1100, 129, 31};
+void check_several_of(const char* name, const ModelDims& dims, int32_t longest = 1100) {
+  const Positions last{0, 63, 32, 700, 64, longest, 129, 31};
   StepModelOptions options = several_model(last, dims);
   options.window = 600;
   check_several(name, options, {{0, 1, 2, 3}, {3, 5}, {5, 4, 0}, {4, 3, 2, 1, 0}, {0, 1, 2, 3, 4, 5, 6, 7}}, last);
@@ -49,6 +49,23 @@ TEST_CASE("decode kernel: several sequences of Mistral-Nemo-12B's shape") {
 
 TEST_CASE("decode kernel: several sequences of Mistral-Small-24B's shape") {
   check_several_of("decode kernel: several sequences of Mistral-Small-24B's shape", {5120, 32768, 2, 32, 8, 128, 1096});
+}
+
+// Shapes that do not fill stages, with one sequence that the blocks of a key/value head go round to again.
+TEST_CASE("decode kernel: several sequences of Qwen2.5-0.5B's shape") {
+  check_several_of("decode kernel: several sequences of Qwen2.5-0.5B's shape", {896, 4864, 2, 14, 2, 64, 1096}, 2150);
+}
+
+TEST_CASE("decode kernel: several sequences of Qwen2.5-1.5B's shape") {
+  check_several_of("decode kernel: several sequences of Qwen2.5-1.5B's shape", {1536, 8960, 2, 12, 2, 128, 1096}, 2150);
+}
+
+TEST_CASE("decode kernel: several sequences of Qwen2.5-7B's shape") {
+  check_several_of("decode kernel: several sequences of Qwen2.5-7B's shape", {3584, 18944, 2, 28, 4, 128, 1096});
+}
+
+TEST_CASE("decode kernel: several sequences of SmolLM2-135M's shape") {
+  check_several_of("decode kernel: several sequences of SmolLM2-135M's shape", {576, 1536, 2, 9, 3, 64, 1096}, 2760);
 }
 
 TEST_CASE("decode kernel: Qwen3-1.7B's shape") {
