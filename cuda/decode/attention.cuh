@@ -35,11 +35,15 @@ struct AttentionShared {
   RowShared<S, (kWarps > kRows)> row[kRows];
   alignas(16) float4 turns[kRows][32];  // by lane: cosine and sine of the pairs 2 lane and 2 lane + 1
 };
-template <class S>
-struct AttentionShared<S, 1> : HeadsShared<S> {
+template <class S, bool kPositionsShared = !S::kHeadOfWarp>
+struct WarpsShared {
   alignas(16) float values[kWarps][S::kGroupWidth];  // the warps' sums of weighted values
   alignas(16) float maximum[S::kQueryHeads][kWarps], sum[S::kQueryHeads][kWarps];
 };
+template <class S>
+struct WarpsShared<S, false> {};
+template <class S>
+struct AttentionShared<S, 1> : HeadsShared<S>, WarpsShared<S> {};
 
 // Norm and rotation of a head by a warp: a lane has the pairs of elements 2 lane, 2 lane + 1 (low) and Dh / 2 further (high).
 template <class S>
@@ -83,13 +87,14 @@ struct HeadMaker {
     *reinterpret_cast<uint32_t*>(&to.fresh[is_v][kHalf + at]) = pack_bf16(high.x, high.y);
   }
 };
-// Cosine and sine of the pairs that a lane of HeadMaker has.
+// Cosine and sine of the pairs that a lane of HeadMaker or WideHeadMaker has.
 template <class S>
-__device__ inline void make_turn(int position, const float* inverse_frequencies, int lane, float2 (&turn)[2]) {
+__device__ inline void make_turn(int position, const float* inverse_frequencies, int lane, float2 (&turn)[S::kTurns]) {
 #pragma unroll
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < S::kTurns; ++i) {
     // The product is rounded to float32 before cosine and sine are taken of it, as transformers does.
-    if (lane < S::kHeadDim / 4) sincosf(__fmul_rn(static_cast<float>(position), inverse_frequencies[2 * lane + i]), &turn[i].y, &turn[i].x);
+    if (lane < S::kHeadDim / 4)
+      sincosf(__fmul_rn(static_cast<float>(position), inverse_frequencies[S::kTurns * lane + i]), &turn[i].y, &turn[i].x);
   }
 }
 

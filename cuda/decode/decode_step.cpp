@@ -161,8 +161,8 @@ std::string why_not_model(const std::vector<CompiledShape>& shapes, const CudaCo
   return {};
 }
 
-// Edges' words. Shapes with kernels for several rows have fewer of them than the largest.
-constexpr size_t kMostWords = size_t{1} << 17, kMostWordsOfRow = size_t{3} << 15;
+// Edges' words. Shapes with kernels for several rows have fewer of them than the largest, in which 128 blocks share a head of 256.
+constexpr size_t kMostWords = size_t{3} << 16, kMostWordsOfRow = size_t{3} << 15;
 constexpr size_t words_of(bool several) { return several ? kMostWordsOfRow * decode::kMaxRows : kMostWords; }
 constexpr size_t buffer_bytes(bool several) { return words_of(several) * sizeof(uint64_t) + 256; }
 

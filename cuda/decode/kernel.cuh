@@ -12,6 +12,7 @@
 #include "cuda/decode/rows_head.cuh"
 #include "cuda/decode/worker_attention.cuh"
 #include "cuda/decode/worker_head.cuh"
+#include "cuda/decode/worker_wide_heads.cuh"
 
 namespace bolide::decode {
 

@@ -3,7 +3,8 @@
 //
 // A part's words are three pairs of every block: four words of two outputs each, then the maximum and the sum of their head. Pairs of all
 // blocks lie side by side, so that a warp's read is one piece of memory. Of several rows a block's four words lie together, a sector with
-// one writer, and the maximum and the sum once for all parts of a head: many more words are written there while others are polled.
+// one writer, and the maximum and the sum once for all parts of a head: many more words are written there while others are polled. So they
+// do with one row of wide heads of which each is a warp's.
 #pragma once
 
 #include "cuda/decode/attention.cuh"
@@ -49,7 +50,7 @@ struct Parts {
       for (int pair = 0; pair < 3; ++pair) got[i][pair] = load_words(at + (pair * S::kHeadBlocks + 32 * i) * 2);
     }
   }
-  // Of several rows.
+  // Of several rows, and of wide heads of which each is a warp's.
   __device__ static int row_values_at(int part, int block) { return (part * S::kHeadBlocks + block) * 4; }
   __device__ static int row_sums_at(int head, int block) { return (S::kParts * 2 + head) * S::kHeadBlocks * 2 + block * 2; }
   __device__ void load_of_row(const uint64_t* words, int part, int lane) {
@@ -81,9 +82,21 @@ struct Parts {
   __device__ void poll(const uint64_t* words, int part, int lane, uint32_t epoch, Patience& patience, uint32_t phase) {
     int n = 0;
     bool missing;
+    if constexpr (S::kHeadOfWarp) {  // 128 blocks' words: until they have come, only those of the sums
+      do {
+        missing = false;
+        load_sums_of_row(words, part, lane);
+        check_sums(missing, lane, epoch);
+        ++n;
+      } while (__any_sync(kAllLanes, missing && patience.holds(n, phase)));
+      n = 0;
+    }
     do {
       missing = false;
-      load(words, part, lane);
+      if constexpr (S::kHeadOfWarp)
+        load_of_row(words, part, lane);
+      else
+        load(words, part, lane);
       check(missing, lane, epoch);
       ++n;
     } while (__any_sync(kAllLanes, missing && patience.holds(n, phase)));

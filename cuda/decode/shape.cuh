@@ -51,9 +51,15 @@ struct Shape {
   static constexpr int kQueryHeads = kHeads / kKvHeads;           // that share a key/value head
   static constexpr int kHeadRows = (kQueryHeads + 2) * kHeadDim;  // of QKV for each key/value head
   static constexpr int kGroupWidth = kQueryHeads * kHeadDim;      // attention outputs of a key/value head
-  // Positions that the Dh / 4 lanes of a head take at a time, so few that none of them has more than one score; and in a block of them.
-  static constexpr int kTogether = kHeadDim < 128 && kQueryHeads > 4 ? 2 : 4;
-  static constexpr int kPositions = kWarps * kTogether * (128 / kHeadDim);
+  // Heads that a warp's lanes have eight elements each of, not four (wide_heads.cuh). Where there are as many query heads as warps, each
+  // warp has one of them and all positions of a block; where there is one, they share out the positions.
+  static constexpr bool kWideHeads = kHeadDim > 128, kHeadOfWarp = kWideHeads && kQueryHeads == kWarps;
+  static_assert(!kWideHeads || (kHeadDim == 256 && (kHeadOfWarp || kQueryHeads == 1)));
+  static constexpr int kTurns = kWideHeads ? 4 : 2;  // pairs of a head that a lane rotates
+  // Positions that the Dh / 4 lanes of a head, or all of a wide one, take at a time, so few that none of them has more than one score; and
+  // in a block of them.
+  static constexpr int kTogether = kHeadOfWarp ? 16 : kWideHeads ? 2 : kHeadDim < 128 && kQueryHeads > 4 ? 2 : 4;
+  static constexpr int kPositions = kWideHeads ? 16 : kWarps * kTogether * (128 / kHeadDim);
   static_assert(4 * kHeadDim * kPositions <= kStageBytes);
   static_assert(kHeads % kKvHeads == 0);
 
@@ -124,7 +130,9 @@ struct Shape {
   static constexpr int kAttention = kHiddenPost + kD / 2, kMlpWords = kAttention + kQ / 2;
   static constexpr int kHeadWords = kMlpWords + kF / 2, kPartials = kHeadWords + kKvHeads * kHeadRows / 2;
   static constexpr int kPartialWords = kHeadBlocks * kGroupWidth / 2;
-  static constexpr int kGroupWords = kWhole ? kPartialWords + kHeadBlocks * kHeadBlocks * 4 : kHeadBlocks * kParts * 6;
+  static constexpr int kGroupWords = kWhole        ? kPartialWords + kHeadBlocks * kHeadBlocks * 4
+                                     : kHeadOfWarp ? kPartialWords + kHeadBlocks * kQueryHeads * 2
+                                                   : kHeadBlocks * kParts * 6;
   static constexpr int kBest = kPartials + kKvHeads * kGroupWords, kWords = kBest + 2 * kBlocks;
 
   // Of a block with the fewest.
@@ -134,9 +142,10 @@ struct Shape {
   // more than the launches do (measured on an H100, docs/performance.md); and a step has to have more stages than the ring.
   static constexpr bool kGoesOn = kHidden == 1 && kLayerStages > kMostStages;
 
-  // No octet of QKV rows has rows of both Q and K, or of both K and V: they are apart in the matrix.
+  // No octet of QKV rows has rows of both Q and K, or of both K and V: they are apart in the matrix, unless one key/value head has them
+  // all.
   static constexpr bool octets_are_of_one_kind() {
-    for (int rank = 0; rank < kHeadBlocks; ++rank)
+    for (int rank = 0; rank < (kKvHeads == 1 ? 0 : kHeadBlocks); ++rank)
       for (int at = local_row(rank); at < local_row(rank + 1); at += 8)
         for (const int border : {kGroupWidth, kGroupWidth + kHeadDim})
           if (at < border && border < min_of(at + 8, local_row(rank + 1))) return false;

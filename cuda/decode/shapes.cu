@@ -10,7 +10,8 @@ std::vector<CompiledShape> all_shapes() {
       compiled_shape<2048, 16, 8, 128, 6144, kMaxRows>(),  // Qwen3-1.7B
       compiled_shape<2048, 32, 8, 64, 8192, kMaxRows>(),   // Llama-3.2-1B
   };
-  for (const auto& more : {wide_shapes(), widest_shapes(), uneven_shapes()}) shapes.insert(shapes.end(), more.begin(), more.end());
+  for (const auto& more : {wide_shapes(), widest_shapes(), uneven_shapes(), wide_headed_shapes()})
+    shapes.insert(shapes.end(), more.begin(), more.end());
   return shapes;
 }
 

@@ -31,7 +31,7 @@ struct Worker : WorkerBase<S, 1, kProbe> {
   using Base::where;
   static constexpr int kOwnRows = S::kOwnRows;  // of the residual stream at most: row S::hidden_row(block) + 32 * warp + lane
   float residual = 0.0f;
-  float2 turn[2] = {};  // cosine and sine of the pairs 2 lane and 2 lane + 1
+  float2 turn[S::kTurns] = {};  // cosine and sine of the pairs 2 lane and 2 lane + 1 (wide heads: 4 lane to 4 lane + 3)
 
   using Base::Base;
 
@@ -116,11 +116,15 @@ struct Worker : WorkerBase<S, 1, kProbe> {
   // N heads of the new token, the warp's and every kWarps th behind it: norm, rotation, and to where attention (or the cache) wants them.
   template <int N>
   __device__ void make_heads(const Layer& l, int layer, uint32_t epoch);
+  template <int N>
+  __device__ void make_wide_heads(const Layer& l, int layer, uint32_t epoch);
   // The new position's K and V into the cache, where other launches read them.
   __device__ void append(int layer);
   __device__ bool owns_new_position() const { return sh.now.context / S::kPositions % S::kHeadBlocks == rank; }
 
   __device__ void attend(const Layer& l);
+  // With the publication of the warp's part where a query head is a warp's, else with its part left in shared memory.
+  __device__ void attend_wide(const Layer& l, uint32_t epoch);
 
   // Each of the group's blocks combines some outputs of all its blocks: laid out by reader, so that a poll is 512 bytes in a row.
   __device__ void publish_partials(uint32_t epoch);

@@ -118,7 +118,12 @@ template <class S, Probe kProbe>
 __device__ void Worker<S, kProbe>::attention_phase(const Layer& l, int layer, uint32_t epoch) {
   if (!S::kAllShare && group >= S::kKvHeads) return;
   constexpr int kHeads = S::kQueryHeads + 2;
-  if constexpr (kHeads > kWarps) {
+  if constexpr (S::kWideHeads) {
+    if (warp < kHeads - kWarps)
+      make_wide_heads<2>(l, layer, epoch);
+    else if (warp < kHeads)
+      make_wide_heads<1>(l, layer, epoch);
+  } else if constexpr (kHeads > kWarps) {
     if (warp < kHeads - kWarps)
       make_heads<2>(l, layer, epoch);
     else
@@ -127,9 +132,14 @@ __device__ void Worker<S, kProbe>::attention_phase(const Layer& l, int layer, ui
     if (warp < kHeads) make_heads<1>(l, layer, epoch);
   }
   meet_workers();
-  attend(l);
-  meet_workers();
-  publish_partials(epoch);
+  if constexpr (S::kWideHeads)
+    attend_wide(l, epoch);
+  else
+    attend(l);
+  if constexpr (!S::kHeadOfWarp) {
+    meet_workers();
+    publish_partials(epoch);
+  }
   append(layer);
   mark(attention, computing);
   combine(layer, epoch);

@@ -6,6 +6,7 @@ const std::vector<decode::CompiledShape>& delayed_shapes() {
   static const std::vector<decode::CompiledShape> shapes = [] {
     std::vector<decode::CompiledShape> made = probed_shapes<decode::Probe::delays>();
     made.push_back(probed_shape<decode::Probe::delays, 2048, 32, 8, 64, 8192>());
+    made.push_back(probed_shape<decode::Probe::delays, 2048, 8, 1, 256, 16384, 1>());
     return made;
   }();
   return shapes;

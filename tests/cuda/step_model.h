@@ -21,6 +21,7 @@ struct StepModelOptions {
   bool vectors = false;  // norms of heads, biases, and norm weights other than one
   int32_t window = 0;    // of the last layer
   GatedActivation activation = GatedActivation::silu;
+  float embed_scale = 1.0f;
   std::optional<DType> kv;  // of the cache; the activations' where it is not said
 };
 
@@ -61,7 +62,7 @@ class StepModel {
     const Matrix* table = matrix(d.vocab, d.hidden);
     step.capacity = {o_.rows, o_.sequences, o_.sequences, o_.chunks * o_.sequences, 0, 0};
     step.kv = cache_.get();
-    step.ops.push_back(EmbedArgs{&inputs_, table, 1.0f, floats(frequencies), x_, rope, d.hidden, d.head_dim});
+    step.ops.push_back(EmbedArgs{&inputs_, table, o_.embed_scale, floats(frequencies), x_, rope, d.hidden, d.head_dim});
     for (int32_t layer = 0; layer < d.layers; ++layer) {
       NormQkvArgs qkv{&inputs_,         x_,      norm(d.hidden), 1e-6f,   matrix(q + 2 * kv, d.hidden),
                       bias(q + 2 * kv), nullptr, nullptr,        rope,    qs,

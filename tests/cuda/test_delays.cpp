@@ -135,6 +135,29 @@ TEST_CASE("decode kernel: random delays change no bit of shapes that do not fill
   }
 }
 
+TEST_CASE("decode kernel: random delays change no bit of shapes with heads of 256") {
+  const char* name = "decode kernel: random delays change no bit of shapes with heads of 256";
+  const auto backend = gpu(name);
+  if (!backend) return;
+  StepModelOptions options = three_layers();
+  options.dims = {2048, 16384, 3, 8, 1, 256, 1096};
+  StepModel model(*backend, options);
+  if (!runs_as_one_kernel(name, *backend, model)) return;
+  run_contexts(*backend, model, kLast);
+  ProbedSteps delayed(model.step.capacity, options.dims, delayed_shapes());
+  for (const int32_t which : {0, 1, 4, 2}) {
+    const Step& step = last_step(model, {which}, kLast);
+    backend->run_step(step);
+    backend->sync();
+    const StepResults expected(model, 1);
+    for (int i = 0; i < 40; ++i) {
+      delayed.run(step);
+      CAPTURE(options.dims.hidden, which, i);
+      REQUIRE(StepResults(model, 1).same_bits_as(expected));
+    }
+  }
+}
+
 // For BOLIDE_SOAK_SECONDS (20): what a hundred launches do not show.
 TEST_CASE("decode kernel: random delays for a long time", "[.delays]") {
   const char* name = "decode kernel: random delays for a long time";

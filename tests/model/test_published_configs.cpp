@@ -32,6 +32,7 @@ TEST_CASE("the published shapes parse to their sizes and parameter counts") {
       {"qwen2.5-7b", 3584, 18944, 28, 28, 4, 128, 152064, false, 1e6, 32768, 7'615'616'512},
       {"llama-3.2-1b", 2048, 8192, 16, 32, 8, 64, 128256, true, 5e5, 131072, 1'235'814'400},
       {"llama-3.2-3b", 3072, 8192, 28, 24, 8, 128, 128256, true, 5e5, 131072, 3'212'749'824},
+      {"gemma-2b", 2048, 16384, 18, 8, 1, 256, 256000, true, 1e4, 8192, 2'506'172'416},
       {"gemma-7b", 3072, 24576, 28, 16, 16, 256, 256000, true, 1e4, 8192, 8'537'680'896},
       {"smollm2-135m", 576, 1536, 30, 9, 3, 64, 49152, true, 1e5, 8192, 134'515'008},
       {"mistral-7b-v0.1", 4096, 14336, 32, 32, 8, 128, 32000, false, 1e4, 32768, 7'241'732'096},
@@ -68,6 +69,7 @@ TEST_CASE("what is particular about the published models") {
   CHECK(published("llama-3.2-1b").norm_eps == 1e-5f);
   CHECK(published("gemma-7b").activation == GatedActivation::gelu_tanh);
   CHECK(published("gemma-7b").norm_offset == 1.0f);
+  CHECK(published("gemma-2b").kv_bytes_per_token(DType::bf16) == 18'432);
   CHECK(published("gemma-7b").embed_scale == Approx(55.42562584f));
 }
 
