@@ -71,12 +71,14 @@ TEST_CASE("decode form: the model and its cache") {
   model.dims = {1536, 8960, 28, 12, 2, 128, 151936};
   model.longest = 511 * 64 * 32 + 1;  // more blocks share a key/value head
   check_form(h100(), model, 0, "takes contexts of at most 1046528 tokens");
-  model = qwen3_600m();
-  model.dims = {2048, 16384, 18, 8, 1, 256, 256000};  // Gemma-2B
-  model.longest = 8192;
-  check_form(h100(), model, 1, "takes one row of this shape");
-  model.chunk_tokens = 24;
-  check_form(h100(), model, 0, "takes KV chunks of a multiple of 16 tokens");
+  for (const ModelDims& dims : {ModelDims{2048, 16384, 18, 8, 1, 256, 256000}, ModelDims{3072, 24576, 28, 16, 16, 256, 256000}}) {
+    model = qwen3_600m();
+    model.dims = dims;  // Gemma
+    model.longest = 8192;
+    check_form(h100(), model, 1, "takes one row of this shape");
+    model.chunk_tokens = 24;
+    check_form(h100(), model, 0, "takes KV chunks of a multiple of 16 tokens");
+  }
   model = qwen3_600m();
   model.dims = {2048, 16384, 26, 8, 4, 256, 256000};
   check_form(h100(), model, 0, "is not compiled for hidden 2048, 8 query and 4 key/value heads of 256, MLP 16384");

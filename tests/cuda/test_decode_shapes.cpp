@@ -128,7 +128,8 @@ TEST_CASE("decode kernel: SmolLM2-135M's shape") {
                {1, 2, 40, 64, 65, 66, 600, 1100, 2688, 2689, 2753, 2800});
 }
 
-// Eight heads of 256 to one key/value head, whose 128 blocks' positions go round after 2,048 tokens.
+// Heads of 256: eight to one key/value head, whose 128 blocks' positions go round after 2,048 tokens, and sixteen with one of their own
+// each.
 TEST_CASE("decode kernel: Gemma-2B's shape") {
   StepModelOptions options = long_model({2048, 16384, 2, 8, 1, 256, 1096}, 2200);
   options.activation = GatedActivation::gelu_tanh;
@@ -145,12 +146,21 @@ TEST_CASE("decode kernel: Gemma-2B's shape, sliding window, no vectors") {
   check_errors("decode kernel: Gemma-2B's shape, sliding window, no vectors", options, {1, 50, 100, 101, 117, 133, 700});
 }
 
+TEST_CASE("decode kernel: Gemma-7B's shape") {
+  StepModelOptions options = decode_model({3072, 24576, 2, 16, 16, 256, 1096});
+  options.activation = GatedActivation::gelu_tanh;
+  options.embed_scale = 3.0f;
+  options.window = 200;
+  check_errors("decode kernel: Gemma-7B's shape", options, {1, 2, 16, 17, 18, 128, 129, 130, 600, 1100});
+}
+
 TEST_CASE("decode kernel: a hundred runs of a shape that does not fill stages give the same bits") {
   const char* name = "decode kernel: a hundred runs of a shape that does not fill stages give the same bits";
   const auto backend = gpu(name);
   if (!backend) return;
   const ModelDims dims = GENERATE(ModelDims{896, 4864, 2, 14, 2, 64, 1096}, ModelDims{1536, 8960, 2, 12, 2, 128, 1096},
-                                  ModelDims{576, 1536, 2, 9, 3, 64, 1096}, ModelDims{2048, 16384, 2, 8, 1, 256, 1096});
+                                  ModelDims{576, 1536, 2, 9, 3, 64, 1096}, ModelDims{2048, 16384, 2, 8, 1, 256, 1096},
+                                  ModelDims{3072, 24576, 2, 16, 16, 256, 1096});
   StepModel model(*backend, decode_model(dims));
   if (!runs_as_one_kernel(name, *backend, model)) return;
   const std::vector<float> first = last_logits(*backend, model, 300, false);

@@ -140,7 +140,7 @@ TEST_CASE("decode kernel: random delays change no bit of shapes with heads of 25
   const auto backend = gpu(name);
   if (!backend) return;
   StepModelOptions options = three_layers();
-  options.dims = {2048, 16384, 3, 8, 1, 256, 1096};
+  options.dims = GENERATE(ModelDims{2048, 16384, 3, 8, 1, 256, 1096}, ModelDims{3072, 24576, 3, 16, 16, 256, 1096});
   StepModel model(*backend, options);
   if (!runs_as_one_kernel(name, *backend, model)) return;
   run_contexts(*backend, model, kLast);
