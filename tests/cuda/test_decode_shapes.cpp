@@ -154,6 +154,37 @@ TEST_CASE("decode kernel: Gemma-7B's shape") {
   check_errors("decode kernel: Gemma-7B's shape", options, {1, 2, 16, 17, 18, 128, 129, 130, 600, 1100});
 }
 
+// Gemma's vocabulary, from which the kernel draws what sample draws; two sequences keep to the graph.
+TEST_CASE("decode kernel: 256000 words") {
+  const char* name = "decode kernel: 256000 words";
+  const auto backend = gpu(name);
+  if (!backend) return;
+  StepModelOptions options = several_model({90, 40}, {2048, 16384, 1, 8, 1, 256, 256000});
+  options.activation = GatedActivation::gelu_tanh;
+  StepModel model(*backend, options);
+  if (!runs_as_one_kernel(name, *backend, model)) return;
+  CHECK(backend->step_form(last_step(model, {0, 1}, {90, 40}), 1).text.find("takes one row of this shape") != std::string::npos);
+  run_context(*backend, model, 89);
+  for (const float temperature : {0.0f, 1.0f}) {
+    for (uint64_t seed = 0; seed < 6; ++seed) {
+      SamplingSpec spec;
+      spec.temperature = temperature;
+      spec.seed = seed;
+      spec.position = 90;
+      spec.allowed_vocab = seed % 2 ? 0 : 200000;
+      model.fill(89, 1, spec);
+      model.single.plain_sampling = true;
+      backend->run_step(model.single);
+      backend->sync();
+      const int32_t drawn = model.token();
+      backend->sample(std::get<SampleArgs>(model.single.ops.back()));
+      backend->sync();
+      CAPTURE(temperature, seed);
+      CHECK(drawn == model.token());
+    }
+  }
+}
+
 TEST_CASE("decode kernel: a hundred runs of a shape that does not fill stages give the same bits") {
   const char* name = "decode kernel: a hundred runs of a shape that does not fill stages give the same bits";
   const auto backend = gpu(name);
