@@ -165,7 +165,6 @@ BenchResult run_case(BenchRunner& runner, Backend& backend, ReadMeter& meter, co
     if (test.is_decode() || last) result.bandwidth.after = meter.now();
     if (!sample) break;
     sample->bandwidth.after = result.bandwidth.after;
-    sample->bandwidth.measured = meter.measures();
     result.samples.push_back(*sample);
   }
   return result;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "catch.h"
@@ -61,6 +62,23 @@ inline Step& last_step(StepModel& model, const std::vector<int32_t>& which, cons
   model.fill_each(which, positions, sampling);
   model.each.capacity.tokens = which.size() <= decode::kFewerRows ? decode::kFewerRows : decode::kMaxRows;
   return which.size() == 1 ? model.single : model.each;
+}
+
+// What a step of one row at `position` draws in the kernel, and what sample() draws of its logits.
+struct DrawnTokens {
+  int32_t by_kernel, by_sample;
+};
+inline DrawnTokens draw_both_ways(Backend& backend, StepModel& model, int32_t position, const SamplingSpec& spec) {
+  DrawnTokens drawn{};
+  model.fill(position, 1, spec);
+  model.single.plain_sampling = true;
+  backend.run_step(model.single);
+  backend.sync();
+  drawn.by_kernel = model.token();
+  backend.sample(std::get<SampleArgs>(model.single.ops.back()));
+  backend.sync();
+  drawn.by_sample = model.token();
+  return drawn;
 }
 
 }  // namespace bolide::cuda_test

@@ -26,19 +26,23 @@ StepModelOptions three_layers() {
   return options;
 }
 
-// Steps of several rows, with and without.
-void check_delays(Backend& backend, StepModel& model, ProbedSteps& delayed) {
+// A step of these sequences with delays, forty times, against the same without, which it returns.
+StepResults check_delays(Backend& backend, StepModel& model, ProbedSteps& delayed, const Step& step, const std::vector<int32_t>& which) {
+  backend.run_step(step);
+  backend.sync();
+  StepResults expected(model, which.size());
+  for (int i = 0; i < 40; ++i) {
+    delayed.run(step);
+    CAPTURE(which, i);
+    REQUIRE(StepResults(model, which.size()).same_bits_as(expected));
+  }
+  return expected;
+}
+void check_delays_of_several(Backend& backend, StepModel& model, ProbedSteps& delayed) {
   for (const std::vector<int32_t>& which : std::vector<std::vector<int32_t>>{{0, 1, 2, 3}, {7, 6, 5, 4, 3, 2, 1, 0}, {3, 1}}) {
     const Step& step = last_step(model, which, kLast);
     REQUIRE(backend.step_form(step, 1).text.rfind("one kernel", 0) == 0);
-    backend.run_step(step);
-    backend.sync();
-    const StepResults expected(model, which.size());
-    for (int i = 0; i < 40; ++i) {
-      delayed.run(step);
-      CAPTURE(which, i);
-      REQUIRE(StepResults(model, which.size()).same_bits_as(expected));
-    }
+    check_delays(backend, model, delayed, step, which);
   }
 }
 
@@ -101,7 +105,7 @@ TEST_CASE("decode kernel: random delays change no bit of several sequences of a 
   if (!runs_as_one_kernel(name, *backend, model)) return;
   run_contexts(*backend, model, kLast);
   ProbedSteps delayed(model.step.capacity, options.dims, delayed_shapes());
-  check_delays(*backend, model, delayed);
+  check_delays_of_several(*backend, model, delayed);
 }
 
 TEST_CASE("decode kernel: random delays change no bit of shapes that do not fill stages") {
@@ -114,17 +118,11 @@ TEST_CASE("decode kernel: random delays change no bit of shapes that do not fill
   if (!runs_as_one_kernel(name, *backend, model)) return;
   run_contexts(*backend, model, kLast);
   ProbedSteps delayed(model.step.capacity, options.dims, delayed_shapes());
-  check_delays(*backend, model, delayed);
+  check_delays_of_several(*backend, model, delayed);
   for (const int32_t which : {0, 1, 4}) {
     Step step = last_step(model, {which}, kLast);
-    backend->run_step(step);
-    backend->sync();
-    const StepResults expected(model, 1);
-    for (int i = 0; i < 40; ++i) {
-      delayed.run(step);
-      CAPTURE(options.dims.hidden, which, i);
-      REQUIRE(StepResults(model, 1).same_bits_as(expected));
-    }
+    CAPTURE(options.dims.hidden);
+    const StepResults expected = check_delays(*backend, model, delayed, step, {which});
     step.plain_sampling = step.one_row_each = true;
     if (options.dims.hidden != 896) continue;  // a step of the other has too few stages to go on
     for (const int late : {0, 150}) {
@@ -147,14 +145,8 @@ TEST_CASE("decode kernel: random delays change no bit of shapes with heads of 25
   ProbedSteps delayed(model.step.capacity, options.dims, delayed_shapes());
   for (const int32_t which : {0, 1, 4, 2}) {
     const Step& step = last_step(model, {which}, kLast);
-    backend->run_step(step);
-    backend->sync();
-    const StepResults expected(model, 1);
-    for (int i = 0; i < 40; ++i) {
-      delayed.run(step);
-      CAPTURE(options.dims.hidden, which, i);
-      REQUIRE(StepResults(model, 1).same_bits_as(expected));
-    }
+    CAPTURE(options.dims.hidden);
+    check_delays(*backend, model, delayed, step, {which});
   }
 }
 
