@@ -41,23 +41,25 @@ __device__ inline void store_words(uint64_t* to, const WordPair& words) {
       "r"(words.a.low), "r"(words.a.high), "r"(words.b.low), "r"(words.b.high)
       : "memory");
 }
+__device__ inline void store_word(uint64_t* to, const Word& word) {
+  const uint64_t v = static_cast<uint64_t>(word.high) << 32 | word.low;
+  asm volatile("st.relaxed.gpu.global.b64 [%0], %1;" ::"l"(to), "l"(v) : "memory");
+}
 // extra: 16 bits
 __device__ inline void store_word(uint64_t* to, uint32_t low, uint32_t extra, uint32_t epoch) {
-  const uint64_t v = static_cast<uint64_t>(epoch << 16 | extra) << 32 | low;
-  asm volatile("st.relaxed.gpu.global.b64 [%0], %1;" ::"l"(to), "l"(v) : "memory");
+  store_word(to, {low, epoch << 16 | extra});
 }
 
 __device__ inline float low_bf16(uint32_t v) { return __uint_as_float(v << 16); }
 __device__ inline float high_bf16(uint32_t v) { return __uint_as_float(v & 0xffff0000u); }
 
 // Two float32 with 16 bits of mantissa each, in 48 bits: 2^-17 is lost in a word, a 2^-9 is when the result is rounded to bf16.
-__device__ inline void store_floats(uint64_t* to, float first, float second, uint32_t epoch) {
-  const uint32_t a = (__float_as_uint(first) + 0x80) >> 8, b = (__float_as_uint(second) + 0x80) >> 8;
-  store_word(to, a | b << 24, b >> 8, epoch);
-}
 __device__ inline Word word_of_floats(float first, float second, uint32_t epoch) {
   const uint32_t a = (__float_as_uint(first) + 0x80) >> 8, b = (__float_as_uint(second) + 0x80) >> 8;
   return {a | b << 24, epoch << 16 | b >> 8};
+}
+__device__ inline void store_floats(uint64_t* to, float first, float second, uint32_t epoch) {
+  store_word(to, word_of_floats(first, second, epoch));
 }
 __device__ inline float2 floats_of(const Word& w) {
   return make_float2(__uint_as_float(w.low << 8), __uint_as_float((w.low >> 24) << 8 | w.high << 16));
