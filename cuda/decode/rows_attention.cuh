@@ -50,8 +50,8 @@ __device__ inline void poll_parts(Parts<S, kSources> (&parts)[N], const uint64_t
   const auto is_part = [&](int i) { return S::kParts % stride == 0 || first + i * stride < S::kParts; };
   bool missing;
   int n = 0;
-  if constexpr (N * Parts<S, kSources>::kEach >
-                2) {  // the sums alone until they have come: polls of everything are in the way of what they wait for
+  // Of many words the sums alone until they have come: polls of everything are in the way of what they wait for.
+  if constexpr (N * Parts<S, kSources>::kEach > 2) {
     do {
       missing = false;
       parts[0].load_sums_of_row(words, first, lane);

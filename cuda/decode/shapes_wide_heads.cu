@@ -5,8 +5,8 @@ namespace bolide::decode {
 
 std::vector<CompiledShape> wide_headed_shapes() {
   return {
-      compiled_shape<2048, 8, 1, 256, 16384, kMaxRows>(),    // Gemma-2B
-      compiled_shape<3072, 16, 16, 256, 24576, kMaxRows>(),  // Gemma-7B
+      compiled_shape<2048, 8, 1, 256, 16384>(),    // Gemma-2B
+      compiled_shape<3072, 16, 16, 256, 24576>(),  // Gemma-7B
   };
 }
 
