@@ -32,8 +32,9 @@ template <class S>
 struct RowShared<S, false> : HeadsShared<S> {};
 template <class S, int kRows>
 struct AttentionShared {
-  RowShared<S, (kWarps > kRows)> row[kRows];
-  alignas(16) float4 turns[kRows][32];  // by lane: cosine and sine of the pairs 2 lane and 2 lane + 1
+  static constexpr int kOfBlock = S::kBlocksOfRow ? 1 : kRows;  // rows that it has attention for
+  RowShared<S, (kWarps > kRows && !S::kBlocksOfRow)> row[kOfBlock];
+  alignas(16) float4 turns[kOfBlock][S::kTurns / 2][32];  // by lane: cosine and sine of two of the pairs that it rotates
 };
 template <class S, bool kPositionsShared = !S::kHeadOfWarp>
 struct WarpsShared {
@@ -49,6 +50,7 @@ struct AttentionShared<S, 1> : HeadsShared<S>, WarpsShared<S> {};
 template <class S>
 struct HeadMaker {
   static constexpr int kHalf = S::kHeadDim / 2, kQ = S::kQueryHeads;
+  using Words = Word;  // of the lane's low elements, and of its high ones
   bool is_q, is_v, active, norm;
   int at;  // of the lane's first element
   float2 low_weight{1.0f, 1.0f}, high_weight{1.0f, 1.0f};
@@ -63,7 +65,13 @@ struct HeadMaker {
     low_weight = *reinterpret_cast<const float2*>(weights + at);
     high_weight = *reinterpret_cast<const float2*>(weights + kHalf + at);
   }
+  __device__ static Words load(const uint64_t* from) { return load_word(from); }
+  __device__ static bool are_of(const Words& words, uint32_t epoch) { return words.is_of(epoch); }
   // turn: cosine and sine of the pairs 2 lane and 2 lane + 1.
+  __device__ void finish(const Words& low, const Words& high, const float2 (&turn)[2], const Parameters& p, HeadsShared<S>& to,
+                         int head) const {
+    finish(floats_of(low), floats_of(high), turn, p, to, head);
+  }
   __device__ void finish(float2 low, float2 high, const float2 (&turn)[2], const Parameters& p, HeadsShared<S>& to, int head) const {
     if (norm) {
       const float squares = active ? (low.x * low.x + low.y * low.y) + (high.x * high.x + high.y * high.y) : 0.0f;

@@ -10,14 +10,14 @@ void launch_shape(const Parameters& parameters, cudaStream_t stream) {
   (parameters.clocks ? launch_kernel<S, kRows, Probe::clocks> : launch_kernel<S, kRows, Probe::none>)(parameters, stream);
 }
 
-// See Shape. kMostRows: 1, kFewerRows or kMaxRows.
-template <int kD, int kHeads, int kKvHeads, int kHeadDim, int kF, int kMostRows = 1>
+// See Shape.
+template <int kD, int kHeads, int kKvHeads, int kHeadDim, int kF>
 CompiledShape compiled_shape() {
   using S = Shape<kD, kHeads, kKvHeads, kHeadDim, kF>;
   CompiledShape shape = sizes_of<S>();
   shape.launch = launch_shape<S, 1>;
-  if constexpr (kMostRows >= kFewerRows) shape.launch_few = launch_shape<S, kFewerRows>;
-  if constexpr (kMostRows >= kMaxRows) shape.launch_rows = launch_shape<S, kMaxRows>;
+  shape.launch_few = launch_shape<S, kFewerRows>;
+  shape.launch_rows = launch_shape<S, kMaxRows>;
   return shape;
 }
 

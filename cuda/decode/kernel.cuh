@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kThreads + 128, 1) decode_kernel(const __grid_
       if constexpr (kRows == 1) {
         if (S::kGoesOn && p.mailbox && helper < 32) StepBringer<S>{p, sh.base, rank, helper}.run();
       } else {
-        age_words<S>(p.words, rows, last_epoch, helper, 96);
+        age_words<S, kRows>(p.words, rows, last_epoch, helper, 96);
       }
     }
   } else {

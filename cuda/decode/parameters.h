@@ -22,7 +22,7 @@ constexpr int kMaxRows = 8, kFewerRows = 4;
 // How many rows the kernel takes that runs a step of so many.
 constexpr int rows_of_kernel(int rows) { return rows == 1 ? 1 : rows <= kFewerRows ? kFewerRows : kMaxRows; }
 // Blocks of positions that a thread block can own, see stream.cuh: of one sequence, or of all together.
-constexpr int max_own_blocks(int rows) { return rows == 1 ? 512 : rows == kMaxRows ? 1024 : 2048; }
+constexpr int max_own_blocks(int rows) { return rows == 1 ? 512 : rows == kMaxRows ? 1040 : 2048; }
 
 // Weights are bf16, row-major and without gaps; vectors are f32, null where the model has none.
 struct Layer {
@@ -80,7 +80,9 @@ struct Parameters {
   const Mailbox* mailbox;
   uint64_t* outcomes;  // [kOutcomes] in host memory
   int32_t most_steps;  // of a launch
-  uint32_t loss;       // under test alone: 0 or loss_of()
+  // Under test alone: 0 or loss_of(); and where the words go that are left out, [as many as there are in `words`].
+  uint32_t loss;
+  uint64_t* lost_words;
 };
 
 // What a block does, in this order in every layer but for the head; and what of it its first warp's clocks are counted under.

@@ -33,26 +33,36 @@ __device__ inline void store_parts(uint64_t* words, const AttentionShared<S, 1>&
 }
 
 // What a lane has of a part: all pairs of blocks lane, lane + 32, ...
-template <class S>
+// kSources: blocks that parts are of.
+template <class S, int kSources = S::kHeadBlocks>
 struct Parts {
-  static constexpr int kEach = (S::kHeadBlocks + 31) / 32;
+  static constexpr int kEach = (kSources + 31) / 32;
   WordPair got[kEach][3];
 
-  __device__ static bool is_block(int block) { return S::kHeadBlocks % 32 == 0 || block < S::kHeadBlocks; }
+  __device__ static bool is_block(int block) { return kSources % 32 == 0 || block < kSources; }
 
   // words: of the key/value head.
   __device__ void load(const uint64_t* words, int part, int lane) {
-    const uint64_t* at = words + (part * 3 * S::kHeadBlocks + lane) * 2;
+    const uint64_t* at = words + (part * 3 * kSources + lane) * 2;
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {
       if (!is_block(lane + 32 * i)) break;
 #pragma unroll
-      for (int pair = 0; pair < 3; ++pair) got[i][pair] = load_words(at + (pair * S::kHeadBlocks + 32 * i) * 2);
+      for (int pair = 0; pair < 3; ++pair) got[i][pair] = load_words(at + (pair * kSources + 32 * i) * 2);
     }
   }
   // Of several rows, and of wide heads of which each is a warp's.
-  __device__ static int row_values_at(int part, int block) { return (part * S::kHeadBlocks + block) * 4; }
-  __device__ static int row_sums_at(int head, int block) { return (S::kParts * 2 + head) * S::kHeadBlocks * 2 + block * 2; }
+  __device__ static int row_values_at(int part, int block) { return (part * kSources + block) * 4; }
+  __device__ static int row_sums_at(int head, int block) { return (S::kParts * 2 + head) * kSources * 2 + block * 2; }
+  // A wide head's part, of which every lane has eight values.
+  __device__ static void store_wide_head(uint64_t* words, int head, int block, const float (&v)[8], float maximum, float sum, int lane,
+                                         uint32_t epoch) {
+    uint64_t* to = words + row_values_at(head * (S::kHeadDim / 8) + lane, block);
+    store_words(to, {word_of_floats(v[0], v[1], epoch), word_of_floats(v[2], v[3], epoch)});
+    store_words(to + 2, {word_of_floats(v[4], v[5], epoch), word_of_floats(v[6], v[7], epoch)});
+    if (lane == 0)
+      store_words(words + row_sums_at(head, block), {{__float_as_uint(maximum), epoch << 16}, {__float_as_uint(sum), epoch << 16}});
+  }
   __device__ void load_of_row(const uint64_t* words, int part, int lane) {
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {

@@ -2,10 +2,15 @@
 // positions that its block owns of that row, and combines its share of the row's outputs. The rows' blocks come in turns (turns.h).
 // Teams meet only at the stream: each takes part in handing back all stages of K and V, also of rows that are not its own. Who has not seen
 // a stage filled would take its next filling's parity for this one's, and who skipped it could be left behind by two.
+//
+// Where eight heads of 256 share a key/value head (wide_heads.cuh), a team is a whole block, and each row has some of the key/value head's
+// blocks to itself: a row's heads are an eighth of them for each warp, not eight, and its parts are not 128 blocks' but 16 or 32. That
+// counts more than the time for which a row much longer than the others keeps its own blocks waiting.
 #pragma once
 
 #include "cuda/decode/parts.cuh"
 #include "cuda/decode/rows_worker.cuh"
+#include "cuda/decode/wide_heads.cuh"
 
 namespace bolide::decode {
 
@@ -39,13 +44,14 @@ __device__ inline void poll_partials(PartialWords (&got)[N], const uint64_t* wor
 }
 
 // Parts (parts.cuh) first, first + stride, ... at once.
-template <class S, int N>
-__device__ inline void poll_parts(Parts<S> (&parts)[N], const uint64_t* words, int first, int stride, int lane, uint32_t epoch,
+template <class S, int N, int kSources>
+__device__ inline void poll_parts(Parts<S, kSources> (&parts)[N], const uint64_t* words, int first, int stride, int lane, uint32_t epoch,
                                   Patience& patience, uint32_t phase) {
   const auto is_part = [&](int i) { return S::kParts % stride == 0 || first + i * stride < S::kParts; };
   bool missing;
   int n = 0;
-  if constexpr (N * Parts<S>::kEach > 2) {  // the sums alone until they have come: polls of everything are in the way of what they wait for
+  // Of many words the sums alone until they have come: polls of everything are in the way of what they wait for.
+  if constexpr (N * Parts<S, kSources>::kEach > 2) {
     do {
       missing = false;
       parts[0].load_sums_of_row(words, first, lane);
@@ -68,6 +74,15 @@ __device__ inline void poll_parts(Parts<S> (&parts)[N], const uint64_t* words, i
 // Positions that the Dh / 4 lanes of a head take at a time, so many that none of them has more than one score.
 template <class S>
 constexpr int kPositionsTogether = min_of(16, S::kHeadDim / 4 / Softmax<S, S::kTogether>::kHeads);
+// A warp's attention where so many warps share out a row's positions.
+template <class S, int kShares, bool = S::kWideHeads>
+struct RowAttention {
+  using Lanes = Softmax<S, kPositionsTogether<S>>;
+};
+template <class S, int kShares>
+struct RowAttention<S, kShares, true> {
+  using Lanes = WideSoftmax<S, S::kPositions / kShares>;
+};
 
 template <class S, int kRows, Probe kProbe>
 __device__ void RowsWorker<S, kRows, kProbe>::make_heads(const Layer& l, int layer, uint32_t epoch) {
@@ -76,11 +91,12 @@ __device__ void RowsWorker<S, kRows, kProbe>::make_heads(const Layer& l, int lay
   const auto is_made = [&](int head) {
     return head < S::kQueryHeads || (appends && (kHeads * kTeam == S::kQueryHeads + 2 || head < S::kQueryHeads + 2));
   };
-  HeadMaker<S> makers[kHeads];
+  using Maker = std::conditional_t<S::kWideHeads, WideHeadMaker<S>, HeadMaker<S>>;
+  Maker makers[kHeads];
 #pragma unroll
   for (int i = 0; i < kHeads; ++i) makers[i].start(l, i * kTeam + part(), lane);
   const uint64_t* from = own_words(own_row()) + Words::kHeads + (group() * S::kHeadRows + makers[0].at) / 2;
-  Word low[kHeads], high[kHeads];
+  typename Maker::Words low[kHeads], high[kHeads];
   bool missing;
   int n = 0;
   do {
@@ -90,20 +106,23 @@ __device__ void RowsWorker<S, kRows, kProbe>::make_heads(const Layer& l, int lay
       // K and V of the new position are wanted where they are stored alone; elsewhere a head that is there anyway stands for them.
       const int head = i * kTeam + part();
       const uint64_t* at = from + (is_made(head) ? head : part() % S::kQueryHeads) * S::kHeadDim / 2;
-      low[i] = load_word(at);
-      high[i] = load_word(at + HeadMaker<S>::kHalf / 2);
+      low[i] = Maker::load(at);
+      high[i] = Maker::load(at + Maker::kHalf / 2);
     }
 #pragma unroll
-    for (int i = 0; i < kHeads; ++i) missing |= !low[i].is_of(epoch) || !high[i].is_of(epoch);
+    for (int i = 0; i < kHeads; ++i) missing |= !Maker::are_of(low[i], epoch) || !Maker::are_of(high[i], epoch);
     ++n;
   } while (__any_sync(kAllLanes, missing && ring.patience.holds(n, where(layer, attention))));
   mark(attention, waiting);
-  const float4 pairs = sh.attention.turns[own_row()][lane];
-  const float2 turn[2] = {make_float2(pairs.x, pairs.y), make_float2(pairs.z, pairs.w)};
+  float2 turn[S::kTurns];
+#pragma unroll
+  for (int i = 0; i < S::kTurns; i += 2) {
+    const float4 pairs = sh.attention.turns[own_place()][i / 2][lane];
+    turn[i] = make_float2(pairs.x, pairs.y), turn[i + 1] = make_float2(pairs.z, pairs.w);
+  }
 #pragma unroll
   for (int i = 0; i < kHeads; ++i)
-    if (const int head = i * kTeam + part(); is_made(head))
-      makers[i].finish(floats_of(low[i]), floats_of(high[i]), turn, p, sh.attention.row[own_row()], head);
+    if (const int head = i * kTeam + part(); is_made(head)) makers[i].finish(low[i], high[i], turn, p, own_attention(), head);
   meet_team();
 }
 
@@ -114,7 +133,7 @@ __device__ void RowsWorker<S, kRows, kProbe>::append(int layer) {
   for (int is_v = 0; is_v < 2; ++is_v) {
     __nv_bfloat16* to = kv_row<__nv_bfloat16>(p.kv, layer, sh.own.slot_chunk[own_row()], group(), is_v, sh.own.slot_offset[own_row()]);
     for (int i = lane; i < S::kHeadDim / 2; i += 32)
-      reinterpret_cast<uint32_t*>(to)[i] = reinterpret_cast<const uint32_t*>(sh.attention.row[own_row()].fresh[is_v])[i];
+      reinterpret_cast<uint32_t*>(to)[i] = reinterpret_cast<const uint32_t*>(own_attention().fresh[is_v])[i];
   }
 }
 
@@ -122,7 +141,7 @@ __device__ void RowsWorker<S, kRows, kProbe>::append(int layer) {
 template <class S, int kRows, Probe kProbe>
 __device__ typename RowsWorker<S, kRows, kProbe>::Round RowsWorker<S, kRows, kProbe>::round_at(int window, int number) const {
   const int m = min(lane % kRows, rows() - 1);
-  const Turn turn = turn_of<S::kHeadBlocks>(sh.own, rank(), window, number, m, S::kPositions);
+  const Turn turn = turn_of<kBlocksOfRow>(sh.own, rank(), window, number, m, S::kPositions);
   Round round{};
   round.cached = __ballot_sync(kAllLanes, turn.present && turn.first < sh.own.context[m]) & ((1u << rows()) - 1);
   round.own.from = __shfl_sync(kAllLanes, turn.from, own_row());
@@ -134,11 +153,17 @@ __device__ typename RowsWorker<S, kRows, kProbe>::Round RowsWorker<S, kRows, kPr
 
 template <class S, int kRows, Probe kProbe>
 __device__ void RowsWorker<S, kRows, kProbe>::attend(Round round, int window, int layer, uint32_t epoch) {
-  using Lanes = Softmax<S, kPositionsTogether<S>>;
+  constexpr int kShares = S::kHeadOfWarp ? 1 : kTeam;  // warps that share out the positions
+  using Lanes = typename RowAttention<S, kShares>::Lanes;
   constexpr int kAtOnce = Lanes::kTogether * Lanes::kGroups;  // positions that the warp takes at a time
   Lanes lanes;
-  if (own_row() < rows()) lanes.start(sh.attention.row[own_row()], lane);
-  const int column = 4 * (lane % Lanes::kLanes), rounds = rounds_of<S::kHeadBlocks>(sh.own, window, S::kPositions);
+  if (own_row() < rows()) {
+    if constexpr (S::kWideHeads)
+      lanes.start(own_attention(), S::kHeadOfWarp ? part() : 0, lane);
+    else
+      lanes.start(own_attention(), lane);
+  }
+  const int column = 4 * (lane % Lanes::kLanes), rounds = rounds_of<kBlocksOfRow>(sh.own, window, S::kPositions);
   const int context = sh.own.context[min(own_row(), rows() - 1)];
   for (int number = 0;;) {
 #pragma unroll 1
@@ -147,12 +172,17 @@ __device__ void RowsWorker<S, kRows, kProbe>::attend(Round round, int window, in
       if (cached) wait(ring.full[ring.place.stage], ring.place.parity, ring.patience, kStreamPhase);
       if (m == own_row() && round.own.present) {
         const int first = round.own.first;
-        for (int done = part() * kAtOnce; done < S::kPositions && first + done <= context; done += kTeam * kAtOnce) {
+        for (int done = (kShares == kTeam ? part() : 0) * kAtOnce; done < S::kPositions && first + done <= context;
+             done += kShares * kAtOnce) {
           const int within = done + Lanes::kTogether * (lane / Lanes::kLanes);
           const char* stage = ring.data + ring.place.stage * kStageBytes + within * S::kHeadDim * 2;
-          uint2 k[Lanes::kTogether], v[Lanes::kTogether];
-          const int valid = load_positions<S>(stage, sh.attention.row[own_row()], first + within, round.own.from, context, column, k, v);
-          lanes.add(k, v, valid, lane);
+          if constexpr (S::kWideHeads) {
+            lanes.add(stage, own_attention(), first + within, round.own.from, context, lane);
+          } else {
+            uint2 k[Lanes::kTogether], v[Lanes::kTogether];
+            const int valid = load_positions<S>(stage, own_attention(), first + within, round.own.from, context, column, k, v);
+            lanes.add(k, v, valid, lane);
+          }
         }
       }
       if (cached) {
@@ -168,46 +198,55 @@ __device__ void RowsWorker<S, kRows, kProbe>::attend(Round round, int window, in
   mark(attention, computing);
 }
 
-// Joins the team's warps where they had a block, and lets the first publish the row's part and append the new position.
+// Joins the team's warps where they had a block, and lets the first publish the row's part and append the new position. Warps that have a
+// head each publish it themselves.
 template <class S, int kRows, Probe kProbe>
 template <class Lanes>
 __device__ void RowsWorker<S, kRows, kProbe>::publish_own(Lanes& lanes, bool joined, int layer, uint32_t epoch) {
   if (joined) {
     lanes.join(lane);
-    if constexpr (kTeam > 1) {
-      if (part() > 0) lanes.leave(sh.attention.row[own_row()], lane);
+    if constexpr (kTeam > 1 && !S::kHeadOfWarp) {
+      if (part() > 0) lanes.leave(own_attention(), lane);
       meet_team();
-      if (part() == 0) lanes.take(sh.attention.row[own_row()], lane);
+      if (part() == 0) lanes.take(own_attention(), lane);
     }
   }
-  if (part() == 0) publish_part(lanes, epoch), append(layer);
+  if (!S::kHeadOfWarp && part() > 0) return;
+  publish_part(lanes, epoch);
+  if (part() == 0) append(layer);
 }
 
 // Laid out as parts.cuh says, by the block's place in the row's order.
 template <class S, int kRows, Probe kProbe>
 template <class Lanes>
 __device__ void RowsWorker<S, kRows, kProbe>::publish_parts(const Lanes& lanes, uint32_t epoch) {
-  const int source = rank_in_row<S::kHeadBlocks>(rank(), own_row()), head = min(lane, S::kQueryHeads - 1);
-  uint64_t* words = own_words(own_row()) + Words::kPartials + group() * S::kGroupWords;
+  const int source = rank_in_row<kBlocksOfRow>(rank(), own_row());
+  uint64_t* words = own_words(own_row()) + Words::kPartials + group() * Words::kGroupWords;
+  if constexpr (S::kWideHeads) {
+    const int head = S::kHeadOfWarp ? part() : 0;
+    Parts<S, kBlocksOfRow>::store_wide_head(words, head, source, lanes.values, lanes.maximum, lanes.sum, lane, epoch);
+  } else {
+    const int head = min(lane, S::kQueryHeads - 1);
 #pragma unroll
-  for (int h = 0; h < S::kQueryHeads; ++h) {
-    const float* v = lanes.values[h];
-    if (lane < Lanes::kLanes)
-      store_words(words + Parts<S>::row_values_at(h * S::kHeadDim / 8 + lane / 2, source) + lane % 2 * 2,
-                  {word_of_floats(v[0], v[1], epoch), word_of_floats(v[2], v[3], epoch)});
+    for (int h = 0; h < S::kQueryHeads; ++h) {
+      const float* v = lanes.values[h];
+      if (lane < Lanes::kLanes)
+        store_words(words + Parts<S>::row_values_at(h * S::kHeadDim / 8 + lane / 2, source) + lane % 2 * 2,
+                    {word_of_floats(v[0], v[1], epoch), word_of_floats(v[2], v[3], epoch)});
+    }
+    const float maximum = Lanes::of_head(lanes.maximum, head, 0), sum = Lanes::of_head(lanes.sum, head, 0);
+    if (lane < S::kQueryHeads)
+      store_words(words + Parts<S>::row_sums_at(head, source),
+                  {{__float_as_uint(maximum), epoch << 16}, {__float_as_uint(sum), epoch << 16}});
   }
-  const float maximum = Lanes::of_head(lanes.maximum, head, 0), sum = Lanes::of_head(lanes.sum, head, 0);
-  if (lane < S::kQueryHeads)
-    store_words(words + Parts<S>::row_sums_at(head, source),
-                {{__float_as_uint(maximum), epoch << 16}, {__float_as_uint(sum), epoch << 16}});
 }
 
 // Laid out as Worker::publish_partials does, likewise.
 template <class S, int kRows, Probe kProbe>
 template <class Lanes>
 __device__ void RowsWorker<S, kRows, kProbe>::publish_shares(const Lanes& lanes, uint32_t epoch) {
-  const int column = 4 * (lane % Lanes::kLanes), source = rank_in_row<S::kHeadBlocks>(rank(), own_row());
-  uint64_t* to = own_words(own_row()) + Words::kPartials + group() * S::kGroupWords;
+  const int column = 4 * (lane % Lanes::kLanes), source = rank_in_row<kBlocksOfRow>(rank(), own_row());
+  uint64_t* to = own_words(own_row()) + Words::kPartials + group() * Words::kGroupWords;
 #pragma unroll
   for (int h = 0; h < S::kQueryHeads; ++h) {
     const int d = h * S::kHeadDim + column;
@@ -232,10 +271,10 @@ __device__ void RowsWorker<S, kRows, kProbe>::publish_shares(const Lanes& lanes,
 
 template <class S, int kRows, Probe kProbe>
 __device__ void RowsWorker<S, kRows, kProbe>::combine_parts(int layer, uint32_t epoch) {
-  constexpr int kParts = (S::kCombiners + kTeam - 1) / kTeam, kStride = kTeam * S::kHeadBlocks;  // of the warp, at most
-  const uint64_t* from = own_words(own_row()) + Words::kPartials + group() * S::kGroupWords;
+  constexpr int kStride = kTeam * kBlocksOfRow, kParts = (S::kParts + kStride - 1) / kStride;  // of the warp, at most
+  const uint64_t* from = own_words(own_row()) + Words::kPartials + group() * Words::kGroupWords;
   const int first = first_part();
-  Parts<S> parts[kParts];
+  Parts<S, kBlocksOfRow> parts[kParts];
   poll_parts(parts, from, first, kStride, lane, epoch, ring.patience, where(layer, combination));
   mark(combination, waiting);
 #pragma unroll
@@ -251,7 +290,7 @@ __device__ void RowsWorker<S, kRows, kProbe>::combine_parts(int layer, uint32_t 
 template <class S, int kRows, Probe kProbe>
 __device__ void RowsWorker<S, kRows, kProbe>::combine_shares(int layer, uint32_t epoch) {
   constexpr int kAll = S::kCombined / 8, kParts = (kAll + kTeam - 1) / kTeam;  // of 8 outputs each: every kTeam th is the warp's
-  const uint64_t* from = own_words(own_row()) + Words::kPartials + group() * S::kGroupWords;
+  const uint64_t* from = own_words(own_row()) + Words::kPartials + group() * Words::kGroupWords;
   uint64_t* to[kParts];
 #pragma unroll
   for (int i = 0; i < kParts; ++i)

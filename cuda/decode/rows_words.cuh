@@ -34,8 +34,13 @@ struct RowWords {
   static constexpr int kSquares = kBlocks * kOctets * kMaxRows / 2;
   static constexpr int kSquaresIn = kVectorsEnd, kSquaresPost = kSquaresIn + kSquares, kRows = kSquaresPost + kSquares;
   static_assert(kOctets == S::kHidden, "a warp asks for as many octets' squares as its share of the vector has eights");
-  // Of a row's own.
-  static constexpr int kHeads = 0, kPartials = S::kKvHeads * S::kHeadRows / 2, kBest = kPartials + S::kKvHeads * S::kGroupWords;
+  // Of a row's own. Where it has blocks of its own, their parts are laid out as those of all blocks are with a single row, and are most of
+  // them in the kernel for the fewest rows.
+  __host__ __device__ static constexpr int group_words(int rows) {
+    return S::kBlocksOfRow ? S::row_blocks(rows) * (S::kGroupWidth / 2 + S::kQueryHeads * 2) : S::kGroupWords;
+  }
+  static constexpr int kGroupWords = group_words(kFewerRows);
+  static constexpr int kHeads = 0, kPartials = S::kKvHeads * S::kHeadRows / 2, kBest = kPartials + S::kKvHeads * kGroupWords;
   static constexpr int kOwn = kBest + 2 * kBlocks, kWords = kRows + kMaxRows * kOwn;
 };
 
@@ -81,9 +86,9 @@ __device__ inline void load_squares(const uint64_t* from, uint32_t (&to)[4]) {
                : "memory");
 }
 
-// Words of rows that a launch does not have get the age that the launch ends with: the next launch takes none of them for a new one. By all
-// blocks together.
-template <class S>
+// Words of rows that a launch does not have get the age that the launch ends with: the next launch takes none of them for a new one. So do
+// those of its rows that a kernel for fewer rows has more blocks for. By all blocks together.
+template <class S, int kRows>
 __device__ inline void age_words(uint64_t* words, int rows, uint32_t epoch, int thread, int threads) {
   using W = RowWords<S>;
   const int first = blockIdx.x * threads + thread, step = gridDim.x * threads;
@@ -95,6 +100,12 @@ __device__ inline void age_words(uint64_t* words, int rows, uint32_t epoch, int 
       if ((i + j) % kMaxRows >= rows) store_bits(reinterpret_cast<uint32_t*>(words) + i + j, epoch & 1);
   }
   for (int i = W::kRows + rows * W::kOwn + first; i < W::kWords; i += step) store_word(words + i, 0, 0, epoch);
+  if constexpr (W::group_words(kRows) < W::kGroupWords) {
+    static_assert(S::kKvHeads == 1);
+    for (int row = 0; row < rows; ++row)
+      for (int i = W::group_words(kRows) + first; i < W::kGroupWords; i += step)
+        store_word(words + W::kRows + row * W::kOwn + W::kPartials + i, 0, 0, epoch);
+  }
 }
 
 }  // namespace bolide::decode

@@ -28,7 +28,8 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
   using Base::warp;
   using Base::where;
   using HiddenColumns = typename S::HiddenColumns;
-  static constexpr int kTeam = kWarps / kRows;            // warps that share a row's attention
+  // Warps that share a row's attention, and blocks of a key/value head that do.
+  static constexpr int kTeam = S::kBlocksOfRow ? kWarps : kWarps / kRows, kBlocksOfRow = S::row_blocks(kRows);
   static constexpr int kOctets = octets_of(S::kOwnRows);  // of the residual stream
   static constexpr int kOctetsAtOnce = kThreads / (8 * kRows);
   static constexpr int kOwned = (kOctets + kOctetsAtOnce - 1) / kOctetsAtOnce;  // elements of the residual stream that a thread owns
@@ -52,7 +53,14 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
   __device__ static int rank() { return block() % S::kHeadBlocks; }
   __device__ int rows() const { return sh.rows; }
   // Of attention, and which of its team a warp is.
-  __device__ int own_row() const { return warp / kTeam; }
+  __device__ int own_row() const {
+    if constexpr (S::kBlocksOfRow)
+      return rank() / kBlocksOfRow;
+    else
+      return warp / kTeam;
+  }
+  __device__ int own_place() const { return S::kBlocksOfRow ? 0 : own_row(); }  // in shared memory
+  __device__ auto& own_attention() const { return sh.attention.row[own_place()]; }
   __device__ int part() const { return warp % kTeam; }
   // Of a product after the warps' shares are summed: a warp's are all of one octet.
   struct Place {
@@ -230,7 +238,7 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
   template <class Lanes>
   __device__ void publish_parts(const Lanes& lanes, uint32_t epoch);
   __device__ bool owns_new_position() const {
-    return sh.own.context[own_row()] / S::kPositions % S::kHeadBlocks == rank_in_row<S::kHeadBlocks>(rank(), own_row());
+    return sh.own.context[own_row()] / S::kPositions % kBlocksOfRow == rank_in_row<kBlocksOfRow>(rank(), own_row());
   }
   __device__ void append(int layer);
   __device__ void combine(int layer, uint32_t epoch) {
@@ -245,7 +253,7 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
   __device__ static bool attends() { return S::kAllShare || group() < S::kKvHeads; }
   // Whether the warp has outputs of attention to combine.
   __device__ bool combines() const { return own_row() < rows() && (S::kWhole || (attends() && first_part() < S::kParts)); }
-  __device__ int first_part() const { return rank() + part() * S::kHeadBlocks; }
+  __device__ int first_part() const { return (S::kBlocksOfRow ? rank() % kBlocksOfRow : rank()) + part() * kBlocksOfRow; }
 
   // residual += product(+ bias), then published under the next norm.
   template <class C>
@@ -334,9 +342,11 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
     if (kProbe == Probe::clocks) begin_ns = global_nanoseconds(), begin = clock64();
     base_epoch = *static_cast<const volatile uint32_t*>(p.epoch);
     if (own_row() < rows()) {
-      float2 turn[2] = {};
+      float2 turn[S::kTurns] = {};
       make_turn<S>(p.in.positions[own_row()], p.inverse_frequencies, lane, turn);
-      sh.attention.turns[own_row()][lane] = make_float4(turn[0].x, turn[0].y, turn[1].x, turn[1].y);
+#pragma unroll
+      for (int i = 0; i < S::kTurns; i += 2)
+        sh.attention.turns[own_place()][i / 2][lane] = make_float4(turn[i].x, turn[i].y, turn[i + 1].x, turn[i + 1].y);
       __syncwarp();
     }
     last = begin;

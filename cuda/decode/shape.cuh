@@ -55,6 +55,11 @@ struct Shape {
   // warp has one of them and all positions of a block; where there is one, they share out the positions.
   static constexpr bool kWideHeads = kHeadDim > 128, kHeadOfWarp = kWideHeads && kQueryHeads == kWarps;
   static_assert(!kWideHeads || (kHeadDim == 256 && (kHeadOfWarp || kQueryHeads == 1)));
+  // Where several rows have blocks of their own: of a key/value head's blocks each row has as many in a kernel for so many rows. The others
+  // share all of them, and a block's warps share the rows out (rows_attention.cuh).
+  static constexpr bool kBlocksOfRow = kHeadOfWarp;
+  __host__ __device__ static constexpr int row_blocks(int rows) { return kBlocksOfRow ? kHeadBlocks / rows : kHeadBlocks; }
+  static_assert(!kBlocksOfRow || kHeadBlocks % kMaxRows == 0);
   static constexpr int kTurns = kWideHeads ? 4 : 2;  // pairs of a head that a lane rotates
   // Positions that the Dh / 4 lanes of a head, or all of a wide one, take at a time, so few that none of them has more than one score; and
   // in a block of them.

@@ -6,9 +6,9 @@ namespace {
 
 std::vector<CompiledShape> all_shapes() {
   std::vector<CompiledShape> shapes = {
-      compiled_shape<1024, 16, 8, 128, 3072, kMaxRows>(),  // Qwen3-0.6B
-      compiled_shape<2048, 16, 8, 128, 6144, kMaxRows>(),  // Qwen3-1.7B
-      compiled_shape<2048, 32, 8, 64, 8192, kMaxRows>(),   // Llama-3.2-1B
+      compiled_shape<1024, 16, 8, 128, 3072>(),  // Qwen3-0.6B
+      compiled_shape<2048, 16, 8, 128, 6144>(),  // Qwen3-1.7B
+      compiled_shape<2048, 32, 8, 64, 8192>(),   // Llama-3.2-1B
   };
   for (const auto& more : {wide_shapes(), widest_shapes(), uneven_shapes(), wide_headed_shapes()})
     shapes.insert(shapes.end(), more.begin(), more.end());

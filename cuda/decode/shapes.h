@@ -14,8 +14,8 @@ struct CompiledShape {
   int32_t positions;                                        // in a block of K and V
   bool goes_on;                                             // launch, from step to step: see run_on.h
   void (*launch)(const Parameters& parameters, cudaStream_t stream);
-  void (*launch_few)(const Parameters& parameters, cudaStream_t stream);   // up to kFewerRows; null: too large for that
-  void (*launch_rows)(const Parameters& parameters, cudaStream_t stream);  // up to kMaxRows, likewise
+  void (*launch_few)(const Parameters& parameters, cudaStream_t stream);   // up to kFewerRows
+  void (*launch_rows)(const Parameters& parameters, cudaStream_t stream);  // up to kMaxRows
 };
 const std::vector<CompiledShape>& compiled_shapes();
 

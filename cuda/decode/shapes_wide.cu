@@ -5,9 +5,9 @@ namespace bolide::decode {
 
 std::vector<CompiledShape> wide_shapes() {
   return {
-      compiled_shape<3072, 24, 8, 128, 8192, kMaxRows>(),   // Llama-3.2-3B
-      compiled_shape<4096, 32, 8, 128, 12288, kMaxRows>(),  // Qwen3-8B
-      compiled_shape<4096, 32, 8, 128, 14336, kMaxRows>(),  // Llama-3-8B, Mistral-7B
+      compiled_shape<3072, 24, 8, 128, 8192>(),   // Llama-3.2-3B
+      compiled_shape<4096, 32, 8, 128, 12288>(),  // Qwen3-8B
+      compiled_shape<4096, 32, 8, 128, 14336>(),  // Llama-3-8B, Mistral-7B
   };
 }
 

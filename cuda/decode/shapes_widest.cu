@@ -5,8 +5,8 @@ namespace bolide::decode {
 
 std::vector<CompiledShape> widest_shapes() {
   return {
-      compiled_shape<5120, 32, 8, 128, 14336, kMaxRows>(),  // Mistral-Nemo-12B
-      compiled_shape<5120, 32, 8, 128, 32768, kMaxRows>(),  // Mistral-Small-24B
+      compiled_shape<5120, 32, 8, 128, 14336>(),  // Mistral-Nemo-12B
+      compiled_shape<5120, 32, 8, 128, 32768>(),  // Mistral-Small-24B
   };
 }
 

@@ -65,7 +65,10 @@ __device__ inline void count_own(const StepInputs& in, const KvView& kv, OwnBloc
   for (int row = 0; row < kRows; ++row) {
     if (row >= rows) break;
     const int slot = in.slots[row];
-    add_row<S::kHeadBlocks>(own, rank, row, in.kv_lengths[row] - 1, S::kPositions);
+    if (S::kBlocksOfRow && kRows > 1 && rank / S::row_blocks(kRows) != row)
+      skip_row(own, row, in.kv_lengths[row] - 1);
+    else
+      add_row<S::row_blocks(kRows)>(own, rank, row, in.kv_lengths[row] - 1, S::kPositions);
     own.slot_chunk[row] = slot / kv.chunk_tokens;
     own.slot_offset[row] = slot % kv.chunk_tokens;
   }
@@ -77,7 +80,7 @@ __device__ inline void find_own(const StepInputs& in, const KvView& kv, OwnBlock
   for (int row = 0; row < rows; ++row) {
     const int* chunk_ids = in.chunk_ids + in.chunk_offsets[row];
     for (int j = own.first[row] + thread; j < own.first[row + 1]; j += threads) {
-      const int position = (rank_in_row<S::kHeadBlocks>(rank, row) + (j - own.first[row]) * S::kHeadBlocks) * S::kPositions;
+      const int position = (rank_in_row<S::row_blocks(kRows)>(rank, row) + (j - own.first[row]) * S::row_blocks(kRows)) * S::kPositions;
       const int64_t at =
           static_cast<int64_t>(chunk_ids[position / kv.chunk_tokens]) * kv.kv_heads * 2 * kv.chunk_tokens + position % kv.chunk_tokens;
       own.offset[j] = static_cast<int>(at / S::kPositions);

@@ -211,12 +211,12 @@ struct Producer {
     const OwnBlocks<kRows>& own = own_of_stream(steps);
     const __nv_bfloat16* base = kv_row<__nv_bfloat16>(p.kv, layer, 0, group, false, 0);
     const int64_t to_values = static_cast<int64_t>(p.kv.chunk_tokens) * S::kHeadDim;
-    const int rounds = rounds_of<S::kHeadBlocks>(own, window, S::kPositions);
+    const int rounds = rounds_of<S::row_blocks(kRows)>(own, window, S::kPositions);
 #pragma unroll 1
     for (int round = 0; round < rounds; ++round) {
 #pragma unroll 1
       for (int row = 0; row < rows; ++row) {
-        const Turn turn = turn_of<S::kHeadBlocks>(own, rank, window, round, row, S::kPositions);
+        const Turn turn = turn_of<S::row_blocks(kRows)>(own, rank, window, round, row, S::kPositions);
         const int cached = own.context[row] - turn.first;  // positions; the new one is with the workers
         if (!turn.present || cached <= 0) continue;
         const uint32_t bytes = min(S::kPositions, cached) * S::kHeadDim * 2;

@@ -20,10 +20,12 @@ struct OwnBlocks {
   int offset[max_own_blocks(kRows)];          // of a block's first K row within a layer's part of the cache, in kPositions rows
 };
 
-// A row's blocks of positions: this, and every kGroup further, the new one's included. kGroup: thread blocks that share a key/value head.
+// A row's blocks of positions: this, and every kGroup further, the new one's included. kGroup: thread blocks that share a key/value head,
+// or a row's part of it.
 template <int kGroup = kGroupBlocks>
 __host__ __device__ constexpr int rank_in_row(int rank, int row) {
-  return (rank + kGroup - 2 * row) % kGroup;
+  constexpr int kRounds = kGroup < 2 * kMaxRows ? (2 * kMaxRows + kGroup - 1) / kGroup * kGroup : kGroup;  // at least 2 * row
+  return (rank + kRounds - 2 * row) % kGroup;
 }
 
 // Rows after each other. positions: in a block of them.
@@ -33,6 +35,13 @@ __host__ __device__ inline void add_row(OwnBlocks<kRows>& own, int rank, int row
   own.context[row] = context;
   own.first[row + 1] = own.first[row] + count;
   own.most = own.most > count ? own.most : count;
+}
+
+// A row that the block has no part of.
+template <int kRows>
+__host__ __device__ inline void skip_row(OwnBlocks<kRows>& own, int row, int context) {
+  own.context[row] = context;
+  own.first[row + 1] = own.first[row];
 }
 
 // First position that a row at position `context` sees.

@@ -14,6 +14,7 @@ namespace bolide::decode {
 template <class S>
 struct WideHeadMaker {
   static constexpr int kHalf = S::kHeadDim / 2, kQ = S::kQueryHeads;
+  using Words = WordPair;
   bool is_q, is_v, norm;
   int at;  // of the lane's first element
   float4 low_weight{1.0f, 1.0f, 1.0f, 1.0f}, high_weight{1.0f, 1.0f, 1.0f, 1.0f};
@@ -27,6 +28,8 @@ struct WideHeadMaker {
     low_weight = *reinterpret_cast<const float4*>(weights + at);
     high_weight = *reinterpret_cast<const float4*>(weights + kHalf + at);
   }
+  __device__ static Words load(const uint64_t* from) { return load_words(from); }
+  __device__ static bool are_of(const Words& words, uint32_t epoch) { return words.are_of(epoch); }
   // words: of the lane's low and of its high elements; turn: cosine and sine of the pairs 4 lane .. 4 lane + 3.
   __device__ void finish(const WordPair& low_words, const WordPair& high_words, const float2 (&turn)[S::kTurns], const Parameters& p,
                          HeadsShared<S>& to, int head) const {
@@ -60,9 +63,10 @@ struct WideHeadMaker {
 };
 
 // Attention of a warp's query head over its positions of a block, kTogether of them; softmax is kept online, in base 2.
-template <class S>
+template <class S, int kTogether_ = S::kTogether>
 struct WideSoftmax {
-  static constexpr int kTogether = S::kTogether, kReplicas = 32 / kTogether;  // lanes that end with the same score
+  static constexpr int kTogether = kTogether_, kReplicas = 32 / kTogether;  // lanes that end with the same score
+  static constexpr int kLanes = 32, kGroups = 1;                            // of lanes that share a position
 
   float q[8], values[8] = {};
   float maximum = -INFINITY, sum = 0.0f;  // the sum of the lane's own positions alone
@@ -128,9 +132,25 @@ struct WideSoftmax {
     }
     if (landed == 0x7fbadbadu) __nanosleep(20);  // as in take(): all reads have ended before the slot is handed back
   }
-  __device__ void join() {
+  __device__ void join(int) {
 #pragma unroll
     for (int offset = 16; offset >= kReplicas; offset /= 2) sum += __shfl_xor_sync(kAllLanes, sum, offset);
+  }
+  // With several rows, as Softmax's: a team's second warp leaves its result, and the first takes it.
+  __device__ void leave(RowShared<S>& sh, int lane) const {
+    float* to = &sh.values[8 * lane];
+    *reinterpret_cast<float4*>(to) = make_float4(values[0], values[1], values[2], values[3]);
+    *reinterpret_cast<float4*>(to + 4) = make_float4(values[4], values[5], values[6], values[7]);
+    if (lane == 0) sh.maximum[0] = maximum, sh.sum[0] = sum;
+  }
+  __device__ void take(const RowShared<S>& sh, int lane) {
+    const float other = sh.maximum[0], top = fmaxf(maximum, other);
+    const float scale = maximum > -INFINITY ? power_of_2(maximum - top) : 0.0f,
+                other_scale = other > -INFINITY ? power_of_2(other - top) : 0.0f;
+    sum = sum * scale + sh.sum[0] * other_scale;
+    maximum = top;
+#pragma unroll
+    for (int j = 0; j < 8; ++j) values[j] = values[j] * scale + sh.values[8 * lane + j] * other_scale;
   }
 };
 

@@ -29,7 +29,7 @@ __device__ void Worker<S, kProbe>::make_heads(const Layer& l, int layer, uint32_
   } while (__any_sync(kAllLanes, missing && ring.patience.holds(n, where(layer, attention))));
   mark(attention, waiting);
 #pragma unroll
-  for (int i = 0; i < N; ++i) makers[i].finish(floats_of(a[i]), floats_of(b[i]), turn, p, sh.attention, warp + i * kWarps);
+  for (int i = 0; i < N; ++i) makers[i].finish(a[i], b[i], turn, p, sh.attention, warp + i * kWarps);
 }
 
 template <class S, Probe kProbe>

@@ -48,12 +48,12 @@ struct WorkerBase {
     sh.clocks[phase * kParts + part] += now - last;
     last = now;
   }
-  // Between the end of a phase's wait and that of its work the block publishes, and reads none of the edges: what is to be lost goes behind
-  // the last row's words, where nobody looks. (The head publishes behind its last product.)
+  // Between the end of a phase's wait and that of its work the block publishes, and reads none of the edges: what is to be lost goes where
+  // nobody looks. (The head publishes behind its last product.)
   __device__ void lose(Phase phase, Part part) {
     if (phase == qkv_product && marked_layer == p.layer_count) marked_layer = 0;  // of the next step
     const bool lost = given.loss == loss_of(block, marked_layer, phase) && part == (phase == head_product ? computing : waiting);
-    p.words = given.words + (lost ? (kRows == 1 ? 1 : kMaxRows) * S::kWords : 0);
+    p.words = lost ? given.lost_words : given.words;
     if (phase == down_product && part == computing) ++marked_layer;
   }
   __device__ static uint32_t where(int layer, Phase phase) { return static_cast<uint32_t>(layer) << 8 | phase; }

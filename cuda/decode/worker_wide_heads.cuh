@@ -49,16 +49,10 @@ __device__ void Worker<S, kProbe>::attend_wide(const Layer& l, uint32_t epoch) {
     if (lane == 0) arrive(ring.empty[ring.place.stage]);
     ring.place.next();
   }
-  softmax.join();
+  softmax.join(lane);
   const float(&v)[8] = softmax.values;
   if constexpr (S::kHeadOfWarp) {  // a lane has a part
-    uint64_t* words = p.words + S::kPartials + group * S::kGroupWords;
-    uint64_t* to = words + Parts<S>::row_values_at(warp * (S::kHeadDim / 8) + lane, rank);
-    store_words(to, {word_of_floats(v[0], v[1], epoch), word_of_floats(v[2], v[3], epoch)});
-    store_words(to + 2, {word_of_floats(v[4], v[5], epoch), word_of_floats(v[6], v[7], epoch)});
-    if (lane == 0)
-      store_words(words + Parts<S>::row_sums_at(warp, rank),
-                  {{__float_as_uint(softmax.maximum), epoch << 16}, {__float_as_uint(softmax.sum), epoch << 16}});
+    Parts<S>::store_wide_head(p.words + S::kPartials + group * S::kGroupWords, warp, rank, v, softmax.maximum, softmax.sum, lane, epoch);
   } else {
     float* to = &sh.attention.values[warp][8 * lane];
     *reinterpret_cast<float4*>(to) = make_float4(v[0], v[1], v[2], v[3]);

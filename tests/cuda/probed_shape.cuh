@@ -6,13 +6,13 @@
 
 namespace bolide::cuda_test {
 
-template <decode::Probe kProbe, int kD, int kHeads, int kKvHeads, int kHeadDim, int kF, int kMostRows = decode::kMaxRows>
+template <decode::Probe kProbe, int kD, int kHeads, int kKvHeads, int kHeadDim, int kF>
 decode::CompiledShape probed_shape() {
   using S = decode::Shape<kD, kHeads, kKvHeads, kHeadDim, kF>;
   decode::CompiledShape shape = decode::sizes_of<S>();
   shape.launch = decode::launch_kernel<S, 1, kProbe>;
-  if constexpr (kMostRows >= decode::kFewerRows) shape.launch_few = decode::launch_kernel<S, decode::kFewerRows, kProbe>;
-  if constexpr (kMostRows >= decode::kMaxRows) shape.launch_rows = decode::launch_kernel<S, decode::kMaxRows, kProbe>;
+  shape.launch_few = decode::launch_kernel<S, decode::kFewerRows, kProbe>;
+  shape.launch_rows = decode::launch_kernel<S, decode::kMaxRows, kProbe>;
   return shape;
 }
 

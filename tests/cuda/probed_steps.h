@@ -1,6 +1,7 @@
 // Steps through decode kernels of a test's own (Probe), beside the backend that has the weights and the cache.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <random>
@@ -38,6 +39,10 @@ class ProbedSteps {
     check_cuda(cudaStreamCreateWithFlags(&uploads_, cudaStreamNonBlocking), "stream", {"test"});
     check_cuda(cudaEventCreateWithFlags(&uploaded_, cudaEventDisableTiming), "event", {"test"});
     staging_ = std::make_unique<Staging>(uploads_, 4096);
+    size_t words = 0;
+    for (const decode::CompiledShape& shape : shapes)
+      words = std::max({words, static_cast<size_t>(shape.words), static_cast<size_t>(shape.row_words)});
+    lost_words_ = std::make_unique<CudaBuffer>(words * sizeof(uint64_t), 0, "test");
     mailbox_ = std::make_unique<DecodeMailbox>(context_, uploads_, *staging_, uploaded_, [this] { throw_fault(context_, steps_); });
     run_on_ = std::make_unique<RunOn>(*mailbox_);
   }
@@ -98,6 +103,7 @@ class ProbedSteps {
   DecodeLaunch launch_of(const Step& step) {
     DecodeLaunch launch = steps_.launch_of(context_, step);
     launch.parameters.loss = loss_;
+    launch.parameters.lost_words = static_cast<uint64_t*>(lost_words_->data());
     return launch;
   }
   void end() {
@@ -107,7 +113,7 @@ class ProbedSteps {
 
   CudaContext context_;
   DecodeSteps steps_;
-  std::unique_ptr<CudaBuffer> sampling_;
+  std::unique_ptr<CudaBuffer> sampling_, lost_words_;
   cudaStream_t uploads_ = nullptr;
   cudaEvent_t uploaded_ = nullptr;
   std::unique_ptr<Staging> staging_;

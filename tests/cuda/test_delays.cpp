@@ -143,6 +143,7 @@ TEST_CASE("decode kernel: random delays change no bit of shapes with heads of 25
   if (!runs_as_one_kernel(name, *backend, model)) return;
   run_contexts(*backend, model, kLast);
   ProbedSteps delayed(model.step.capacity, options.dims, delayed_shapes());
+  check_delays_of_several(*backend, model, delayed);
   for (const int32_t which : {0, 1, 4, 2}) {
     const Step& step = last_step(model, {which}, kLast);
     CAPTURE(options.dims.hidden);

@@ -48,10 +48,12 @@ struct Widths {
   const char* architecture;
   const char* model_type;
   int hidden, heads, kv_heads, head_dim, mlp;
+  const char* activation = "silu";
 };
 constexpr Widths kQwen3Small = {"Qwen3-0.6B", "Qwen3ForCausalLM", "qwen3", 1024, 16, 8, 128, 3072};
 constexpr Widths kLlamaSmall = {"Llama-3.2-1B", "LlamaForCausalLM", "llama", 2048, 32, 8, 64, 8192};
 constexpr Widths kQwen25Small = {"Qwen2.5-0.5B", "Qwen2ForCausalLM", "qwen2", 896, 14, 2, 64, 4864};  // no multiples of 1,024
+constexpr Widths kGemmaSmall = {"Gemma-2B", "GemmaForCausalLM", "gemma", 2048, 8, 1, 256, 16384, "gelu"};
 
 struct ModelSize {
   Widths widths;
@@ -62,11 +64,11 @@ ModelSource source_of(const ModelSize& size) {
   const Widths& w = size.widths;
   const std::filesystem::path path = scratch_folder() / fmt::format("soak-{}-{}.json", w.model_type, size.layers);
   std::ofstream(path) << fmt::format(
-      R"({{"architectures": ["{}"], "model_type": "{}", "attention_bias": false, "eos_token_id": 7, "head_dim": {}, "hidden_act": "silu",
+      R"({{"architectures": ["{}"], "model_type": "{}", "attention_bias": false, "eos_token_id": 7, "head_dim": {}, "hidden_act": "{}",
     "hidden_size": {}, "intermediate_size": {}, "max_position_embeddings": 40960, "num_attention_heads": {}, "num_key_value_heads": {},
     "rms_norm_eps": 1e-06, "rope_theta": 1000000, "tie_word_embeddings": true, "torch_dtype": "bfloat16", "num_hidden_layers": {},
     "vocab_size": {}}})",
-      w.architecture, w.model_type, w.head_dim, w.hidden, w.mlp, w.heads, w.kv_heads, size.layers, size.vocab);
+      w.architecture, w.model_type, w.head_dim, w.activation, w.hidden, w.mlp, w.heads, w.kv_heads, size.layers, size.vocab);
   ModelSource source;
   source.random_shape = path;
   return source;
@@ -271,8 +273,9 @@ TEST_CASE("soak: mixed sequences for a long time", "[.soak]") {
   const double seconds = number_from("BOLIDE_SOAK_SECONDS", 20.0);
   const auto seed = static_cast<uint64_t>(number_from("BOLIDE_SOAK_SEED", 1.0));
   std::printf("soak: %.0f s, seed %llu\n", seconds, static_cast<unsigned long long>(seed));
-  if (!soak({kQwen3Small, 6, 16384, 1}, 0.4 * seconds, 1000000 * seed)) return;
+  if (!soak({kQwen3Small, 6, 16384, 1}, 0.3 * seconds, 1000000 * seed)) return;
   soak({kQwen3Small, 28, 151936, 2}, 0.2 * seconds, 1000000 * seed);
-  soak({kLlamaSmall, 4, 16384, 1}, 0.2 * seconds, 1000000 * seed);
-  soak({kQwen25Small, 6, 16384, 1}, 0.2 * seconds, 1000000 * seed);
+  soak({kLlamaSmall, 4, 16384, 1}, 0.15 * seconds, 1000000 * seed);
+  soak({kQwen25Small, 6, 16384, 1}, 0.15 * seconds, 1000000 * seed);
+  soak({kGemmaSmall, 3, 16384, 1}, 0.2 * seconds, 1000000 * seed);
 }

@@ -73,6 +73,7 @@ void check_turns() {
 
 TEST_CASE("turns: each block that a row sees comes once, in order") {
   check_turns<kGroupBlocks>();
+  check_turns<8>();
   check_turns<42>();
   check_turns<64>();
 }
