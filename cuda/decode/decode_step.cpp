@@ -214,8 +214,10 @@ void DecodeSteps::forget_edges(CudaContext& context) {
 }
 
 bool DecodeSteps::goes_on(const CudaContext& context, const Step& step) const {
-  return step.capacity.tokens == 1 && step.plain_sampling && step.one_row_each && why_not(context, step).empty() &&
-         find_shape(shapes_, dims_of(step, Pattern(step)))->goes_on;
+  if (step.capacity.tokens != 1 || !step.plain_sampling || !step.one_row_each || !why_not(context, step).empty()) return false;
+  const ModelDims dims = dims_of(step, Pattern(step));
+  const CompiledShape& shape = *find_shape(shapes_, dims);
+  return shape.goes_on && shape.layer_stages * dims.layers > decode::kMostStages;  // see Producer::await_workers
 }
 
 DecodeLaunch DecodeSteps::launch_of(CudaContext& context, const Step& step) {

@@ -31,6 +31,7 @@ CompiledShape sizes_of() {
   static_assert(RowWords<S>::kWords <= kMaxRows * S::kWords);
   shape.positions = S::kPositions;
   shape.goes_on = S::kGoesOn;
+  shape.layer_stages = S::kLayerStages;
   return shape;
 }
 

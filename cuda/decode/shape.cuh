@@ -143,9 +143,10 @@ struct Shape {
   // Of a block with the fewest.
   static constexpr int kLayerStages = (octets_of(kAllShare ? kQkvUnits / kHeadBlocks * kQkvUnit : 0) + 2 * kMlpOctets) * kHidden +
                                       octets_of(hidden_rows(kBlocks - 1)) * (kQueries + kMlp);
-  // Whether the kernel for one row goes on from step to step. In kernels for wider models, what the threads have to remember for it costs
-  // more than the launches do (measured on an H100, docs/performance.md); and a step has to have more stages than the ring.
-  static constexpr bool kGoesOn = kHidden == 1 && kLayerStages > kMostStages;
+  // Whether the kernel for one row goes on from step to step, where a step has more stages than the ring (Producer::await_workers). In
+  // kernels for wider models, what the threads have to remember for it costs more than the launches do, also with few stages in registers
+  // (measured on an H100, docs/performance.md).
+  static constexpr bool kGoesOn = kHidden == 1;
 
   // No octet of QKV rows has rows of both Q and K, or of both K and V: they are apart in the matrix, unless one key/value head has them
   // all.

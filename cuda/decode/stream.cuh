@@ -69,9 +69,9 @@ struct Producer {
                  "l"(from), "r"(bytes), "r"(shared_address(full + place.stage)), "l"(policy)
                  : "memory");
   }
-  // Behind so many stages of a step as the ring holds, the next would wait for workers that may have left: then this thread ends here. (A
-  // check at every stage, or a way back out of the loops, costs more than it looks: the thread has no registers left, and memory is hardly
-  // slower.)
+  // Behind so many stages of a step as the ring holds (the host sees to it that a step has more), the next would wait for workers that may
+  // have left: then this thread ends here. (A check at every stage, or a way back out of the loops, costs more than it looks: the thread
+  // has no registers left, and memory is hardly slower.)
   __device__ void await_workers() {
     if constexpr (kGoesOn) {
       const int at = steps.stream_begun;
@@ -294,7 +294,6 @@ struct Producer {
       steps.stream_place = place.stage << 1 | place.parity;
       steps.stream_begun = at;
       unasked = kStages + 1;
-      static_assert(S::kLayerStages > kStages);
       return true;
     }
     return false;

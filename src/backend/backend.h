@@ -94,7 +94,7 @@ struct PhaseTime {
 };
 // How a step runs as a whole.
 struct StepForm {
-  std::string text;               // "one kernel", "40 kernels in a graph (the decode kernel takes one row)"; empty: op by op
+  std::string text;               // "one kernel", "40 kernels in a graph (the decode kernel takes at most 8 rows)"; empty: op by op
   std::vector<PhaseTime> phases;  // of one kernel; empty where there is no such thing
 };
 

@@ -1,5 +1,7 @@
 // Decode kernels that go on from step to step by themselves, through the engine: the tokens are those of a launch a step, whatever comes in
 // between.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -19,19 +21,24 @@ using namespace bolide::test;
 
 namespace {
 
-// Of a shape that the kernel is compiled for.
-ModelSource small_model() {
+// Of a shape that the kernel is compiled for, with a small vocabulary.
+struct SmallShape {
+  int hidden = 1024, mlp = 3072, heads = 16, kv_heads = 8, head_dim = 128, layers = 6;
+};
+ModelSource small_model(const SmallShape& shape) {
   const std::filesystem::path path = scratch_folder() / "going-on.json";
-  std::ofstream(path) << R"({"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "attention_bias": false, "eos_token_id": 7,
-    "head_dim": 128, "hidden_act": "silu", "hidden_size": 1024, "intermediate_size": 3072, "max_position_embeddings": 8192,
-    "num_attention_heads": 16, "num_hidden_layers": 6, "num_key_value_heads": 8, "rms_norm_eps": 1e-06, "rope_theta": 1000000,
-    "tie_word_embeddings": true, "torch_dtype": "bfloat16", "vocab_size": 16384})";
+  std::ofstream(path) << fmt::format(
+      R"({{"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "attention_bias": false, "eos_token_id": 7,
+    "head_dim": {}, "hidden_act": "silu", "hidden_size": {}, "intermediate_size": {}, "max_position_embeddings": 8192,
+    "num_attention_heads": {}, "num_hidden_layers": {}, "num_key_value_heads": {}, "rms_norm_eps": 1e-06, "rope_theta": 1000000,
+    "tie_word_embeddings": true, "torch_dtype": "bfloat16", "vocab_size": 16384}})",
+      shape.head_dim, shape.hidden, shape.mlp, shape.heads, shape.layers, shape.kv_heads);
   ModelSource source;
   source.random_shape = path;
   return source;
 }
 // steps: at most so many of a launch. Null where there is no such kernel.
-std::unique_ptr<Engine> engine_of(const char* name, int steps) {
+std::unique_ptr<Engine> engine_of(const char* name, int steps, const SmallShape& shape = {}) {
   setenv("BOLIDE_DECODE_STEPS", std::to_string(steps).c_str(), 1);
   auto backend = gpu(name);
   unsetenv("BOLIDE_DECODE_STEPS");
@@ -40,7 +47,7 @@ std::unique_ptr<Engine> engine_of(const char* name, int steps) {
   options.max_num_seqs = 3;
   options.ctx_size = 4096;
   options.prefix_cache = false;  // what a sequence finds there was computed in other pieces
-  auto engine = make_engine(load_engine(small_model(), options, {std::move(backend), "a test"}));
+  auto engine = make_engine(load_engine(small_model(shape), options, {std::move(backend), "a test"}));
   const std::optional<DecodeForm> form = engine->backend().decode_form(
       {model_dims(engine->config(), DType::bf16), DType::bf16, DType::bf16, options.chunk_tokens, 64, options.ctx_size});
   if (form && form->one_kernel_up_to > 0) return engine;
@@ -87,6 +94,43 @@ TEST_CASE("going on: the tokens are those of a launch a step") {
     CHECK(counted_seven.launches >= 357);
   }
   CHECK(cuda_decode_counters(single->backend()).steps == 0);
+}
+
+// Key/value heads that share blocks out otherwise, and layers of fewer stages than the ring has.
+TEST_CASE("going on: shapes that do not fill stages") {
+  const char* name = "going on: shapes that do not fill stages";
+  const SmallShape shape =
+      GENERATE(SmallShape{896, 4864, 14, 2, 64, 3}, SmallShape{576, 1536, 9, 3, 64, 2}, SmallShape{576, 1536, 9, 3, 64, 4});
+  const auto engine = engine_of(name, 1024, shape);
+  if (!engine) return;
+  CAPTURE(shape.hidden, shape.mlp);
+  const auto single = engine_of(name, 1, shape), seven = engine_of(name, 7, shape);
+  for (const float temperature : {0.0f, 1.0f}) {
+    CAPTURE(temperature);
+    const DecodeCounters before = cuda_decode_counters(engine->backend());
+    const Output expected = run_one(*single, kPrompt, params_of(temperature, 700));
+    REQUIRE(expected.tokens.size() == 700);
+    CHECK(run_one(*engine, kPrompt, params_of(temperature, 700)).tokens == expected.tokens);
+    const DecodeCounters counted = since(*engine, before);
+    CHECK(counted.steps == 699);
+    CHECK(counted.launches < 350);
+    CHECK(run_one(*seven, kPrompt, params_of(temperature, 700)).tokens == expected.tokens);
+    SamplingParams stopped = params_of(temperature, 700);
+    stopped.stop_token_ids = {expected.tokens[300]};
+    const auto end = std::find(expected.tokens.begin(), expected.tokens.end(), expected.tokens[300]);
+    CHECK(run_one(*engine, kPrompt, stopped).tokens == std::vector<int32_t>(expected.tokens.begin(), end));
+  }
+}
+
+// A step's stream has to be longer than the ring, and vectors no wider than a stage.
+TEST_CASE("going on: other models have a launch a step") {
+  const char* name = "going on: other models have a launch a step";
+  const SmallShape shape = GENERATE(SmallShape{576, 1536, 9, 3, 64, 1}, SmallShape{2048, 6144, 16, 8, 128, 2});
+  const auto engine = engine_of(name, 1024, shape);
+  if (!engine) return;
+  CHECK(run_one(*engine, kPrompt, params_of(1.0f, 100)).tokens ==
+        run_one(*engine_of(name, 1, shape), kPrompt, params_of(1.0f, 100)).tokens);
+  CHECK(cuda_decode_counters(engine->backend()).steps == 0);
 }
 
 // More steps than an epoch's 16 bits tell apart, over many launches.
