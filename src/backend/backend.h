@@ -87,9 +87,9 @@ struct OpTime {
 
 // Where one kernel that runs a whole step spends its time: a phase's share of each block's time, meaned over the blocks, in seconds a step.
 struct PhaseTime {
-  std::string name;       // "QKV product"
-  double waiting = 0;     // for results of other blocks
-  double loading = 0;     // of weights from shared memory to registers, and for their arrival there
+  std::string name;    // "QKV product"
+  double waiting = 0;  // for results of other blocks
+  double loading = 0;  // of weights from shared memory to registers, and for their arrival there
   double computing = 0;
 };
 // How a step runs as a whole.

@@ -102,7 +102,8 @@ void check_losses_of(const char* name, const ModelDims& dims) {
       REQUIRE(StepResults(model, which.size()).same_bits_as(expected));
     }
     // Wider shapes' kernels end with every step.
-    if (which.size() == 1 && options.dims.hidden <= decode::kStageColumns) check_going_on(losing, model, step, expected, kUnevenLoser, group);
+    if (which.size() == 1 && options.dims.hidden <= decode::kStageColumns)
+      check_going_on(losing, model, step, expected, kUnevenLoser, group);
   }
 }
 
