@@ -23,7 +23,8 @@ CompiledShape compiled_shape() {
 
 std::vector<CompiledShape> wide_shapes();         // whole ones (shape.cuh) of 3,072 and 4,096 columns
 std::vector<CompiledShape> widest_shapes();       // of 5,120
-std::vector<CompiledShape> uneven_shapes();       // those that are not whole
+std::vector<CompiledShape> uneven_shapes();       // those that are not whole, ...
+std::vector<CompiledShape> wide_uneven_shapes();  // ... of wide vectors or with many key/value heads
 std::vector<CompiledShape> wide_headed_shapes();  // with heads of 256
 
 }  // namespace bolide::decode

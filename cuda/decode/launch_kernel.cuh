@@ -26,6 +26,7 @@ CompiledShape sizes_of() {
   shape.kv_heads = S::kKvHeads;
   shape.head_dim = S::kHeadDim;
   shape.head_blocks = S::kHeadBlocks;
+  static_assert(S::kWords <= kMostWords && RowWords<S>::kWords <= kMostRowsWords, "the words' buffers have to be larger");
   shape.words = S::kWords;
   shape.row_words = RowWords<S>::kWords;
   static_assert(RowWords<S>::kWords <= kMaxRows * S::kWords);

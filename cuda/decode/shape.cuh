@@ -68,8 +68,14 @@ struct Shape {
   static_assert(4 * kHeadDim * kPositions <= kStageBytes);
   static_assert(kHeads % kKvHeads == 0);
 
-  // Rows of QKV: of a key/value head's, local_row(rank) is the first of its block `rank`, local_row(rank + 1) the first behind those.
-  static constexpr int kQkvUnit = kHeadRows % (8 * kHeadBlocks) == 0 || kHeadRows <= 8 * kHeadBlocks ? 8 : 2;
+  // Rows of QKV: of a key/value head's, local_row(rank) is the first of its block `rank`, local_row(rank + 1) the first behind those. In
+  // eights where these come out even, or where equal shares would have an octet with rows of both Q and K, or of both K and V.
+  static constexpr int kEqualShare = kHeadRows % kHeadBlocks == 0 ? kHeadRows / kHeadBlocks : 0;
+  __host__ __device__ static constexpr bool cuts_octet(int border) { return kEqualShare > 0 && border % max_of(kEqualShare, 1) % 8 != 0; }
+  static constexpr int kQkvUnit = kHeadRows % (8 * kHeadBlocks) == 0 || kHeadRows <= 8 * kHeadBlocks ||
+                                          (kKvHeads > 1 && (cuts_octet(kGroupWidth) || cuts_octet(kGroupWidth + kHeadDim)))
+                                      ? 8
+                                      : 2;
   static constexpr int kQkvUnits = kHeadRows / kQkvUnit;
   __host__ __device__ static constexpr int local_row(int rank) {
     return kQkvUnits % kHeadBlocks == 0 ? kQkvUnit * (kQkvUnits / kHeadBlocks) * rank : kQkvUnit * (kQkvUnits * rank / kHeadBlocks);
@@ -126,6 +132,7 @@ struct Shape {
   static constexpr int kCombiners = kWhole ? kCombined / 8 : (kParts + kHeadBlocks - 1) / kHeadBlocks;  // warps of a block, at most
   // A share may end in another head than it begins in. Which of the two an output is of:
   static constexpr bool kTwoHeads = kWhole && kHeadDim % max_of(kCombined, 1) != 0;
+  static_assert(!kTwoHeads || kQueryHeads <= 4, "with more heads (Qwen3-14B's five) blocks wait for parts that do not come");
   __host__ __device__ static constexpr int head_in_share(int d) {
     return kTwoHeads ? d / kHeadDim - d / kCombined * kCombined / kHeadDim : 0;
   }

@@ -10,7 +10,7 @@ std::vector<CompiledShape> all_shapes() {
       compiled_shape<2048, 16, 8, 128, 6144>(),  // Qwen3-1.7B
       compiled_shape<2048, 32, 8, 64, 8192>(),   // Llama-3.2-1B
   };
-  for (const auto& more : {wide_shapes(), widest_shapes(), uneven_shapes(), wide_headed_shapes()})
+  for (const auto& more : {wide_shapes(), widest_shapes(), uneven_shapes(), wide_uneven_shapes(), wide_headed_shapes()})
     shapes.insert(shapes.end(), more.begin(), more.end());
   return shapes;
 }

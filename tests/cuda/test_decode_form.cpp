@@ -61,11 +61,18 @@ TEST_CASE("decode form: the model and its cache") {
   model.longest = 129 * 16 * 64 + 1;
   check_form(h100(), model, 4, "takes contexts of at most 132096 tokens in more than 4 rows");
   model.longest = 40960;
-  model.dims = {960, 2560, 32, 15, 5, 64, 49152};  // SmolLM2-360M
-  check_form(h100(), model, 0, "is not compiled for hidden 960, 15 query and 5 key/value heads of 64, MLP 2560");
+  model.dims = {1024, 2816, 24, 16, 16, 64, 151936};  // Qwen1.5-0.5B
+  check_form(h100(), model, 0, "is not compiled for hidden 1024, 16 query and 16 key/value heads of 64, MLP 2816");
   for (const ModelDims& dims : {ModelDims{896, 4864, 24, 14, 2, 64, 151936}, ModelDims{1536, 8960, 28, 12, 2, 128, 151936},
-                                ModelDims{3584, 18944, 28, 28, 4, 128, 152064}, ModelDims{576, 1536, 30, 9, 3, 64, 49152}}) {
-    model.dims = dims;  // Qwen2.5, SmolLM2-135M
+                                ModelDims{3584, 18944, 28, 28, 4, 128, 152064}, ModelDims{576, 1536, 30, 9, 3, 64, 49152},
+                                ModelDims{960, 2560, 32, 15, 5, 64, 49152}, ModelDims{2560, 9728, 36, 32, 8, 128, 151936}}) {
+    model.dims = dims;  // Qwen2.5, SmolLM2, Qwen3-4B
+    check_form(h100(), model, 8, "takes at most 8 rows");
+  }
+  for (const ModelDims& dims : {ModelDims{2048, 8192, 24, 32, 32, 64, 49152}, ModelDims{4096, 11008, 32, 32, 32, 128, 32000},
+                                ModelDims{2048, 5632, 22, 32, 4, 64, 32000}}) {
+    model.dims = dims;  // SmolLM2-1.7B, Llama-2-7B, TinyLlama-1.1B
+    model.longest = 8192;
     check_form(h100(), model, 8, "takes at most 8 rows");
   }
   model.dims = {1536, 8960, 28, 12, 2, 128, 151936};

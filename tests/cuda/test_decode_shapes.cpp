@@ -6,6 +6,15 @@ using namespace bolide::cuda_test;
 
 namespace {
 
+// Other numbers of key/value heads than eight, vectors that end in the middle of a stage, octets with rows of Q and K in equal shares.
+const std::vector<ModelDims> kOtherShapes{
+    {960, 2560, 2, 15, 5, 64, 1096},      // SmolLM2-360M
+    {2048, 8192, 2, 32, 32, 64, 1096},    // SmolLM2-1.7B
+    {2048, 5632, 2, 32, 4, 64, 1096},     // TinyLlama-1.1B
+    {2560, 9728, 2, 32, 8, 128, 1096},    // Qwen3-4B
+    {4096, 11008, 2, 32, 32, 128, 1096},  // Llama-2-7B
+};
+
 // The longest of `lengths` fits its cache.
 StepModelOptions long_model(const ModelDims& dims, int32_t longest) {
   StepModelOptions options = decode_model(dims);
@@ -63,6 +72,10 @@ TEST_CASE("decode kernel: several sequences of Qwen2.5-1.5B's shape") {
 
 TEST_CASE("decode kernel: several sequences of Qwen2.5-7B's shape") {
   check_several_of("decode kernel: several sequences of Qwen2.5-7B's shape", {3584, 18944, 2, 28, 4, 128, 1096});
+}
+
+TEST_CASE("decode kernel: several sequences of shapes with other widths and heads") {
+  check_several_of("decode kernel: several sequences of shapes with other widths and heads", GENERATE(from_range(kOtherShapes)));
 }
 
 TEST_CASE("decode kernel: several sequences of SmolLM2-135M's shape") {
@@ -132,6 +145,12 @@ TEST_CASE("decode kernel: Qwen2.5-7B's shape") {
   StepModelOptions options = decode_model({3584, 18944, 2, 28, 4, 128, 1096});
   options.window = 200;
   check_errors("decode kernel: Qwen2.5-7B's shape", options, {1, 32, 33, 600, 1024, 1025, 1100});
+}
+
+TEST_CASE("decode kernel: shapes with other widths and heads") {
+  StepModelOptions options = decode_model(GENERATE(from_range(kOtherShapes)));
+  options.window = GENERATE(0, 200);
+  check_errors("decode kernel: shapes with other widths and heads", options, {1, 2, 33, 64, 65, 128, 129, 600, 1024, 1025, 1100});
 }
 
 TEST_CASE("decode kernel: SmolLM2-135M's shape") {
