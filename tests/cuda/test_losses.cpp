@@ -1,6 +1,7 @@
 // A lost dependency: where one block's words do not come, the step ends in an error that names block, layer and phase of who waited for
 // them, within seconds; and the next step is as if nothing had been.
 #include <cstdio>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -77,34 +78,40 @@ void check_going_on(ProbedSteps& steps, StepModel& model, const Step& step, cons
   }
 }
 
-// Of a shape that is not whole (shape.cuh).
-void check_losses_of(const char* name, const ModelDims& dims) {
-  const auto backend = gpu(name);
-  if (!backend) return;
-  StepModelOptions options = several_model(kLast, dims);
-  StepModel model(*backend, options);
-  if (!runs_as_one_kernel(name, *backend, model)) return;
-  run_contexts(*backend, model, kLast);
-  ProbedSteps losing(model.step.capacity, options.dims, losing_shapes());
-  const int group = decode::kBlocks / options.dims.kv_heads;
+// Steps of one row, three and five, each with each of kLosses that is not left out, and one behind it that is sound; then going on.
+void check_losses(Backend& backend, StepModel& model, const ModelDims& dims, int loser,
+                  const std::function<bool(size_t rows, const Loss&)>& left_out) {
+  ProbedSteps losing(model.step.capacity, dims, losing_shapes());
+  const int group = decode::kBlocks / dims.kv_heads;
   for (const std::vector<int32_t>& which : std::vector<std::vector<int32_t>>{{0}, {0, 1, 2}, {4, 3, 2, 1, 0}}) {
     const Step& step = last_step(model, which, kLast);
-    backend->run_step(step);
-    backend->sync();
+    backend.run_step(step);
+    backend.sync();
     const StepResults expected(model, which.size());
     losing.run(step);
     REQUIRE(StepResults(model, which.size()).same_bits_as(expected));
     const char* what = which.size() == 1 ? "one row" : which.size() == 3 ? "three rows" : "five rows";
     for (const Loss& loss : kLosses) {
-      if (which.size() == 3 && loss.phase != decode::attention && loss.phase != decode::gate_up_product) continue;  // as with five
-      check_loss(losing, loss, kUnevenLoser, group, what, [&] { losing.run_losing(step); });
+      if (left_out(which.size(), loss)) continue;
+      check_loss(losing, loss, loser, group, what, [&] { losing.run_losing(step); });
       losing.run(step);
       REQUIRE(StepResults(model, which.size()).same_bits_as(expected));
     }
     // Wider shapes' kernels end with every step.
-    if (which.size() == 1 && options.dims.hidden <= decode::kStageColumns)
-      check_going_on(losing, model, step, expected, kUnevenLoser, group);
+    if (which.size() == 1 && dims.hidden <= decode::kStageColumns) check_going_on(losing, model, step, expected, loser, group);
   }
+}
+
+// Of a shape that is not whole (shape.cuh).
+void check_losses_of(const char* name, const ModelDims& dims) {
+  const auto backend = gpu(name);
+  if (!backend) return;
+  StepModel model(*backend, several_model(kLast, dims));
+  if (!runs_as_one_kernel(name, *backend, model)) return;
+  run_contexts(*backend, model, kLast);
+  check_losses(*backend, model, dims, kUnevenLoser, [](size_t rows, const Loss& loss) {
+    return rows == 3 && loss.phase != decode::attention && loss.phase != decode::gate_up_product;  // as with five
+  });
 }
 
 }  // namespace
@@ -118,29 +125,10 @@ TEST_CASE("decode kernel: lost words end in an error, and the next step is sound
   StepModel model(*backend, options);
   if (!runs_as_one_kernel(name, *backend, model)) return;
   run_contexts(*backend, model, kLast);
-  ProbedSteps losing(model.step.capacity, options.dims, losing_shapes());
-  for (const std::vector<int32_t>& which : std::vector<std::vector<int32_t>>{{0}, {0, 1, 2}, {4, 3, 2, 1, 0}}) {
-    const bool one = which.size() == 1;
-    const Step& step = last_step(model, which, kLast);
-    backend->run_step(step);
-    backend->sync();
-    const StepResults expected(model, which.size());
-    losing.run(step);
-    REQUIRE(StepResults(model, which.size()).same_bits_as(expected));
-    for (const Loss& loss : kLosses) {
-      const bool like_others = loss.phase == decode::combination || loss.phase == decode::output_product ||
-                               (loss.phase == decode::down_product && loss.layer + 1 < kLayers);
-      if (!one && like_others) continue;
-      check_loss(losing, loss, kLoser, decode::kGroupBlocks,
-                 one                 ? "one row"
-                 : which.size() == 3 ? "three rows"
-                                     : "five rows",
-                 [&] { losing.run_losing(step); });
-      losing.run(step);
-      REQUIRE(StepResults(model, which.size()).same_bits_as(expected));
-    }
-    if (one) check_going_on(losing, model, step, expected, kLoser, decode::kGroupBlocks);
-  }
+  check_losses(*backend, model, options.dims, kLoser, [](size_t rows, const Loss& loss) {
+    return rows > 1 && (loss.phase == decode::combination || loss.phase == decode::output_product ||
+                        (loss.phase == decode::down_product && loss.layer + 1 < kLayers));  // like others
+  });
   // The backend whose memory that was, with edges of its own.
   model.fill_each({0}, {kLast[0]}, std::vector<SamplingSpec>(1));
   backend->run_step(model.single);
