@@ -28,7 +28,9 @@ CudaDownload::~CudaDownload() {
 }
 
 void CudaDownload::start(const void* from, size_t bytes) {
-  number_ = run_on_ && bytes == sizeof(SampledToken) ? run_on_->number_of(from) : std::nullopt;
+  tokens_ = bytes / sizeof(SampledToken);
+  const bool of_tokens = tokens_ > 0 && tokens_ <= decode::kMaxRows && bytes % sizeof(SampledToken) == 0;
+  number_ = run_on_ && of_tokens ? run_on_->number_of(from) : std::nullopt;
   if (number_) return;
   if (run_on_) run_on_->leave();
   check_cuda(cudaEventRecord(made_, made_on_), "event", kSite);
@@ -40,10 +42,13 @@ void CudaDownload::start(const void* from, size_t bytes) {
 const void* CudaDownload::wait() {
   if (number_) {
     // What the kernel draws by itself comes without log-probabilities.
-    SampledToken token{};
-    token.id = run_on_->wait(*number_);
+    const DrawnIds ids = run_on_->wait(*number_);
     check_();
-    std::memcpy(data_, &token, sizeof token);
+    for (size_t i = 0; i < tokens_; ++i) {
+      SampledToken token{};
+      token.id = ids[i];
+      std::memcpy(static_cast<std::byte*>(data_) + i * sizeof token, &token, sizeof token);
+    }
     return data_;
   }
   const cudaError_t status = cudaEventSynchronize(done_);

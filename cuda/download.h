@@ -26,7 +26,8 @@ class CudaDownload final : public Download {
   cudaStream_t made_on_, copied_on_;
   std::function<void()> check_;
   RunOn* run_on_;
-  std::optional<uint32_t> number_;  // of the step whose token is waited for, where its kernel says it
+  std::optional<uint32_t> number_;  // of the step whose tokens are waited for, where its kernel says them
+  size_t tokens_ = 0;               // and how many those are
   void* data_ = nullptr;
   cudaEvent_t made_ = nullptr, done_ = nullptr;
 };

@@ -7,22 +7,6 @@
 
 namespace bolide::decode {
 
-// How a row's token is drawn.
-struct RowSampling {
-  SamplingSpec spec;
-  int allowed;  // ids below it may be drawn
-  bool plain;   // nothing but temperature shapes the distribution
-
-  // of: the row's, or a copy of it.
-  __device__ RowSampling(const Parameters& p, const SamplingSpec& of, int row)
-      : spec(of),
-        allowed(spec.allowed_vocab > 0 ? min(spec.allowed_vocab, p.vocab) : p.vocab),
-        plain(p.alone ||
-              (spec.target < 0 && spec.top_logprobs < 0 && p.in.seen_offsets[row + 1] == p.in.seen_offsets[row] &&
-               p.in.bias_offsets[row + 1] == p.in.bias_offsets[row] &&
-               (!(spec.temperature > 0.0f) || !((spec.top_k > 0 && spec.top_k < p.vocab) || spec.top_p < 1.0f || spec.min_p > 0.0f)))) {}
-};
-
 enum BestNote : uint32_t {
   infinity_met = 1,
   nan_met = 2,
@@ -41,11 +25,10 @@ struct BestLogit {
   __device__ void add(const RowSampling& sampling, float v, int32_t i) {
     notes |= v != v ? nan_met : v > 3.4e38f ? infinity_met : 0;
     if (!sampling.plain || i >= sampling.allowed) return;
-    const SamplingSpec& spec = sampling.spec;
-    if (spec.temperature > 0.0f) {
-      const Philox4 random = sampling_block(spec.seed, spec.sequence, spec.position, static_cast<uint32_t>(i));
+    if (sampling.temperature > 0.0f) {
+      const Philox4 random = sampling_block(sampling.seed, sampling.sequence, sampling.position, static_cast<uint32_t>(i));
       const uint32_t bits = i & 2 ? (i & 1 ? random.v[3] : random.v[2]) : (i & 1 ? random.v[1] : random.v[0]);
-      v = divide(v, spec.temperature) - logf(-logf(uniform_open(bits)));
+      v = divide(v, sampling.temperature) - logf(-logf(uniform_open(bits)));
     }
     keep(v, i);
   }

@@ -56,10 +56,10 @@ std::vector<Layer> layer_table(const Step& step, const Pattern& pattern) {
     const auto& gate_up = std::get<NormGateUpArgs>(step.ops[first + 3]);
     const auto& down = std::get<ProjectAddArgs>(step.ops[first + 4]);
     Layer& layer = table[i];
-    layer.qkv = weights(qkv.qkv);
-    layer.output = weights(output.weight);
-    layer.gate_up = weights(gate_up.gate_up);
-    layer.down = weights(down.weight);
+    layer.matrices[0] = weights(qkv.qkv);
+    layer.matrices[1] = weights(output.weight);
+    layer.matrices[2] = weights(gate_up.gate_up);
+    layer.matrices[3] = weights(down.weight);
     layer.input_norm = qkv.norm;
     layer.post_norm = gate_up.norm;
     layer.q_norm = qkv.q_norm;
@@ -212,7 +212,7 @@ void DecodeSteps::forget_edges(CudaContext& context) {
 }
 
 bool DecodeSteps::goes_on(const CudaContext& context, const Step& step) const {
-  if (step.capacity.tokens != 1 || !step.plain_sampling || !step.one_row_each || !why_not(context, step).empty()) return false;
+  if (!step.plain_sampling || !step.one_row_each || !why_not(context, step).empty()) return false;
   const ModelDims dims = dims_of(step, Pattern(step));
   const CompiledShape& shape = *find_shape(shapes_, dims);
   return shape.goes_on && shape.layer_stages * dims.layers > decode::kMostStages;  // see Producer::await_workers
@@ -256,6 +256,7 @@ DecodeLaunch DecodeSteps::launch_of(CudaContext& context, const Step& step) {
   p.pace = pace(98);
   p.head_pace = pace(90);
   made.launch = launch_for(shape, step.capacity.tokens);
+  made.rows = step.capacity.tokens;
   return made;
 }
 

@@ -21,7 +21,7 @@ class DecodeSteps {
   // Enqueues the step as one kernel, and sample() where that has more to do than the kernel can. False when it does not fit the kernel,
   // which then has not been touched; why_not() says what does not fit. clocks: see decode::Parameters.
   bool enqueue(CudaContext& context, const Step& step, long long* clocks = nullptr);
-  // Whether the kernel for this step can take over those behind it: one row alone, whose token it draws itself.
+  // Whether the kernel for this step can take over those behind it: it draws the tokens itself.
   bool goes_on(const CudaContext& context, const Step& step) const;
   // A step that fits as enqueue() launches it.
   DecodeLaunch launch_of(CudaContext& context, const Step& step);

@@ -16,19 +16,16 @@
 
 namespace bolide::decode {
 
-// What the workers have to know of the launch's first step, by the first threads.
-template <class S>
-__device__ inline void begin_steps(const Parameters& p, StepShared<1>& sh, int rank) {
-  if (threadIdx.x == 0) {
-    count_own<S, 1>(p.in, p.kv, sh.own[0], 1, rank);
-    const int32_t given = p.in.token_ids[0];
-    sh.now =
-        step_of(p.in, sh.own[0], given < 0 && p.previous ? p.previous[-1 - given].id : given, p.out, p.mailbox ? p.mailbox->first : 0, 0);
-    sh.workers_begun = sh.stream_begun = sh.stop = sh.stalled = 0;
-    init_barrier(sh.next_ready, 1);
+// What a warp does beside the workers where the kernel goes on by itself. epoch: at the start.
+template <class S, int kRows>
+__device__ inline void bring_steps(const Parameters& p, Steps<S, kRows>& sh, int rank, int lane, uint32_t epoch) {
+  if constexpr (S::kGoesOn) {
+    StepBringer<S, kRows>{p, sh, rank, lane}.run();
+    if constexpr (kRows > 1) {
+      while (!sh.stop) __nanosleep(200);
+      age_words<S, kRows>(p.words, sh.rows, epoch + p.layer_count * (sh.workers_begun + 1), lane, 32);
+    }
   }
-  const int i = static_cast<int>(threadIdx.x) - 32;
-  if (i >= 0 && i < kSpecWords) reinterpret_cast<uint32_t*>(&sh.sampling[0])[i] = reinterpret_cast<const uint32_t*>(p.in.sampling)[i];
 }
 
 // kRows: 1, or kFewerRows or kMaxRows for up to that many.
@@ -42,10 +39,7 @@ __global__ void __launch_bounds__(kThreads + 128, 1) decode_kernel(const __grid_
     reinterpret_cast<uint64_t*>(sh.base.layers)[i] = reinterpret_cast<const uint64_t*>(p.layers)[i];
   if (threadIdx.x < kBlockClocks) sh.base.clocks[threadIdx.x] = 0;
   const int rank = blockIdx.x % S::kHeadBlocks, rows = kRows == 1 ? 1 : min(p.in.counts->tokens, kRows);
-  if constexpr (kRows == 1)
-    begin_steps<S>(p, sh.base, rank);
-  else if (threadIdx.x == 0)
-    sh.base.rows = rows, count_own<S, kRows>(p.in, p.kv, sh.base.own, rows, rank);
+  begin_steps<S, kRows>(p, sh.base, rows, rank);
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; ++i) {
       init_barrier(sh.full[i], 1);
@@ -59,19 +53,19 @@ __global__ void __launch_bounds__(kThreads + 128, 1) decode_kernel(const __grid_
   if (threadIdx.x >= kThreads) {
     shrink_registers<40>();
     // Read before any block can have come to the end, where the epoch changes.
-    const uint32_t last_epoch = kRows == 1 ? 0 : *p.epoch + p.layer_count;
+    const uint32_t epoch = kRows == 1 ? 0 : *p.epoch;
     const int helper = static_cast<int>(threadIdx.x) - kThreads - 32;
     if (threadIdx.x == kThreads) {
-      Producer<S, kStages, kRows, kProbe>(p, sh.base.layers, sh.base, rows, sh.ring, sh.full, sh.empty).run(with_head);
+      Producer<S, kStages, kRows, kProbe>(p, sh.base.layers, sh.base, sh.ring, sh.full, sh.empty).run();
     } else if (helper >= 0) {
       if (kProbe == Probe::delays) Delays(*p.epoch, static_cast<int>(threadIdx.x / 32)).sleep();
       find_own<S, kRows>(p.in, p.kv, own_of_stream(sh.base), rows, rank, helper, 96);
       __syncwarp();
       if (threadIdx.x % 32 == 0) arrive(sh.base.own_ready);
-      if constexpr (kRows == 1) {
-        if (S::kGoesOn && p.mailbox && helper < 32) StepBringer<S>{p, sh.base, rank, helper}.run();
-      } else {
-        age_words<S, kRows>(p.words, rows, last_epoch, helper, 96);
+      if (S::kGoesOn && p.mailbox) {
+        if (helper < 32) bring_steps<S, kRows>(p, sh.base, rank, helper, epoch);
+      } else if (kRows > 1) {
+        age_words<S, kRows>(p.words, rows, epoch + p.layer_count, helper, 96);
       }
     }
   } else {

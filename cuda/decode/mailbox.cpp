@@ -11,6 +11,7 @@ namespace bolide {
 namespace {
 
 constexpr CudaSite kSite{"decode"};
+constexpr size_t kOutcomeBytes = decode::kOutcomes * decode::kMaxRows * sizeof(uint64_t);
 
 using WriteValue = CUresult (*)(CUstream, CUdeviceptr, cuuint32_t, unsigned);
 
@@ -27,8 +28,8 @@ DecodeMailbox::DecodeMailbox(CudaContext& context, cudaStream_t uploads, Staging
   check_cuda(cudaMemset(memory_.data(), 0, sizeof(decode::Mailbox)), "memset", kSite);
   check_cuda(cudaDeviceSynchronize(), "memset", kSite);
   void* outcomes = nullptr;
-  check_cuda(cudaHostAlloc(&outcomes, decode::kOutcomes * sizeof(uint64_t), cudaHostAllocMapped), "pinned host memory", kSite);
-  std::memset(outcomes, 0, decode::kOutcomes * sizeof(uint64_t));
+  check_cuda(cudaHostAlloc(&outcomes, kOutcomeBytes, cudaHostAllocMapped), "pinned host memory", kSite);
+  std::memset(outcomes, 0, kOutcomeBytes);
   outcomes_ = static_cast<uint64_t*>(outcomes);
 }
 
@@ -52,12 +53,14 @@ void DecodeMailbox::write(cudaStream_t stream, size_t offset, uint32_t value) {
 }
 
 void DecodeMailbox::launch(const DecodeLaunch& step, uint32_t number) {
+  rows_[number % decode::kOutcomes] = step.rows;
   check_cuda(cudaStreamWaitEvent(context_.stream, uploaded_), "wait for an upload", kSite);
   write(context_.stream, offsetof(decode::Mailbox, first), number);
   step.launch(step.parameters, context_.stream);
 }
 
 void DecodeMailbox::post(const DecodeLaunch& step, uint32_t number) {
+  rows_[number % decode::kOutcomes] = step.rows;
   const decode::PostedStep posted{step.parameters.in, step.parameters.out};
   decode::PostedStep& place = places_[number % 2];
   if (std::memcmp(&place, &posted, sizeof posted) != 0) {
@@ -69,19 +72,28 @@ void DecodeMailbox::post(const DecodeLaunch& step, uint32_t number) {
 }
 
 void DecodeMailbox::leave_out(const DecodeLaunch& step) {
-  check_cuda(cudaMemsetAsync(&step.parameters.out->id, 0xff, sizeof step.parameters.out->id, context_.stream), "memset", kSite);
+  SampledToken* out = step.parameters.out;
+  check_cuda(cudaMemset2DAsync(&out->id, sizeof *out, 0xff, sizeof out->id, static_cast<size_t>(step.rows), context_.stream), "memset",
+             kSite);
 }
 
 std::optional<StepOutcome> DecodeMailbox::outcome(uint32_t number) {
-  const uint64_t word = std::atomic_ref<uint64_t>(outcomes_[number % decode::kOutcomes]).load(std::memory_order_acquire);
-  if (word >> 32 != number) return std::nullopt;
-  const StepOutcome outcome{static_cast<decode::StepEnd>(word >> 30 & 3), static_cast<int32_t>(word & 0x3fffffff)};
+  StepOutcome outcome{};
+  outcome.ids.fill(-1);
+  for (int32_t row = 0; row < rows_[number % decode::kOutcomes]; ++row) {
+    uint64_t& place = outcomes_[number % decode::kOutcomes * decode::kMaxRows + static_cast<uint32_t>(row)];
+    const uint64_t word = std::atomic_ref<uint64_t>(place).load(std::memory_order_acquire);
+    if (word >> 32 != number) return std::nullopt;
+    outcome.end = static_cast<decode::StepEnd>(word >> 30 & 3);
+    outcome.ids[static_cast<size_t>(row)] = static_cast<int32_t>(word & 0x3fffffff);
+  }
   if (outcome.end != decode::StepEnd::broken) return outcome;
   // What it found is reported at its end at the latest.
   const cudaError_t status = cudaStreamSynchronize(context_.stream);
   check_();
   check_cuda(status, "cudaStreamSynchronize", kSite);
-  return StepOutcome{outcome.end, -1};
+  outcome.ids.fill(-1);
+  return outcome;
 }
 
 bool DecodeMailbox::idle() {

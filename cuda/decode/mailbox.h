@@ -35,9 +35,10 @@ class DecodeMailbox final : public RunOnDevice {
   Staging& staging_;
   cudaEvent_t uploaded_;
   std::function<void()> check_;
-  CudaBuffer memory_;                  // a decode::Mailbox
-  decode::PostedStep places_[2] = {};  // what is known to lie there
-  uint64_t* outcomes_ = nullptr;       // [kOutcomes], host memory that the device sees
+  CudaBuffer memory_;                     // a decode::Mailbox
+  decode::PostedStep places_[2] = {};     // what is known to lie there
+  uint64_t* outcomes_ = nullptr;          // [kOutcomes][kMaxRows], host memory that the device sees
+  int32_t rows_[decode::kOutcomes] = {};  // of the last steps, likewise
 };
 
 }  // namespace bolide

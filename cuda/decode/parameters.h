@@ -22,23 +22,23 @@ constexpr int kMaxRows = 8, kFewerRows = 4;
 // How many rows the kernel takes that runs a step of so many.
 constexpr int rows_of_kernel(int rows) { return rows == 1 ? 1 : rows <= kFewerRows ? kFewerRows : kMaxRows; }
 // Blocks of positions that a thread block can own, see stream.cuh: of one sequence, or of all together.
-constexpr int max_own_blocks(int rows) { return rows == 1 ? 512 : rows == kMaxRows ? 1040 : 2048; }
+constexpr int max_own_blocks(int rows) { return rows == 1 ? 512 : 1040; }
 // Words of the edges that the kernel for one row and that for several have memory for. Shapes with the most of them for one row are those
 // in which 128 blocks share a head of 256; those have few for each of several.
 constexpr int kMostWords = 3 << 16, kMostRowsWords = kMaxRows * (3 << 15);
 
 // Weights are bf16, row-major and without gaps; vectors are f32, null where the model has none.
 struct Layer {
-  const __nv_bfloat16 *qkv, *output, *gate_up, *down;  // [Q + 2 KV, D], [D, Q], [2 F, D], [D, F]
-  const float *input_norm, *post_norm;                 // [D]
-  const float *q_norm, *k_norm;                        // [Dh]
+  const __nv_bfloat16* matrices[4];  // in the order of their use: QKV, output, gate and up, down; [Q + 2 KV, D], [D, Q], [2 F, D], [D, F]
+  const float *input_norm, *post_norm;  // [D]
+  const float *q_norm, *k_norm;         // [Dh]
   const float *qkv_bias, *output_bias, *gate_up_bias, *down_bias;
   const float* next_norm;  // [D] of the next layer's attention, or the final norm
   int32_t window;
   int32_t reserved = 0;
 };
 
-// How the kernel for one row goes on to the next step by itself (run_on.h). Steps that may come so have numbers, in the order of their run.
+// How a kernel goes on to the next step by itself (run_on.h). Steps that may come so have numbers, in the order of their run.
 struct PostedStep {
   StepInputs in;
   SampledToken* out;
@@ -49,12 +49,13 @@ struct Mailbox {
   uint32_t posted;       // the last step that a kernel under way may take over: written behind its inputs
   PostedStep places[2];  // of a posted step: by its number modulo 2
 };
-// What the host gets to know of step n, in a word at n modulo kOutcomes: number << 32 | StepEnd << 30 | token id.
+// What the host gets to know of step n, in a word for each row at n modulo kOutcomes: number << 32 | StepEnd << 30 | token id. The end is
+// the same for all rows, also for those of the kernel that the step does not have.
 constexpr int kOutcomes = 8;
 enum class StepEnd : uint32_t {
   leaves,   // the step behind it needs a launch of its own
   goes_on,  // the kernel takes it over
-  stops,    // the token is one of the row's stop ids: nobody wants a step behind it
+  stops,    // the only row's token is one of its stop ids: nobody wants a step behind it
   broken,   // there is no token, and the kernel ends with a report
 };
 
@@ -79,9 +80,9 @@ struct Parameters {
   DeviceFault* fault;
   int32_t pace, head_pace;  // clocks from one copy of 2 KB to the next, in the layers and in the head
   long long* clocks;        // null, or [kAllClocks] to add to
-  // Null: the kernel ends with its step. One row alone, and only where `alone`.
+  // Null: the kernel ends with its step. Only where `alone`.
   const Mailbox* mailbox;
-  uint64_t* outcomes;  // [kOutcomes] in host memory
+  uint64_t* outcomes;  // [kOutcomes][kMaxRows] in host memory
   int32_t most_steps;  // of a launch
   // Under test alone: 0 or loss_of(); and where the words go that are left out, [as many as there are in `words`].
   uint32_t loss;

@@ -131,19 +131,22 @@ __device__ void RowsWorker<S, kRows, kProbe>::append(int layer) {
   if (!owns_new_position()) return;
 #pragma unroll
   for (int is_v = 0; is_v < 2; ++is_v) {
-    __nv_bfloat16* to = kv_row<__nv_bfloat16>(p.kv, layer, sh.own.slot_chunk[own_row()], group(), is_v, sh.own.slot_offset[own_row()]);
+    __nv_bfloat16* to =
+        kv_row<__nv_bfloat16>(p.kv, layer, sh.now.own.slot_chunk[own_row()], group(), is_v, sh.now.own.slot_offset[own_row()]);
     for (int i = lane; i < S::kHeadDim / 2; i += 32)
       reinterpret_cast<uint32_t*>(to)[i] = reinterpret_cast<const uint32_t*>(own_attention().fresh[is_v])[i];
   }
+  // The stream's copies read it in the next step, which may be this launch's.
+  if constexpr (S::kGoesOn) asm volatile("fence.proxy.async.global;" ::: "memory");
 }
 
 // By lane % kMaxRows for all rows at once.
 template <class S, int kRows, Probe kProbe>
 __device__ typename RowsWorker<S, kRows, kProbe>::Round RowsWorker<S, kRows, kProbe>::round_at(int window, int number) const {
   const int m = min(lane % kRows, rows() - 1);
-  const Turn turn = turn_of<kBlocksOfRow>(sh.own, rank(), window, number, m, S::kPositions);
+  const Turn turn = turn_of<kBlocksOfRow>(sh.now.own, rank(), window, number, m, S::kPositions);
   Round round{};
-  round.cached = __ballot_sync(kAllLanes, turn.present && turn.first < sh.own.context[m]) & ((1u << rows()) - 1);
+  round.cached = __ballot_sync(kAllLanes, turn.present && turn.first < sh.now.own.context[m]) & ((1u << rows()) - 1);
   round.own.from = __shfl_sync(kAllLanes, turn.from, own_row());
   round.own.first = __shfl_sync(kAllLanes, turn.first, own_row());
   round.own.left = __shfl_sync(kAllLanes, turn.left, own_row());
@@ -163,8 +166,8 @@ __device__ void RowsWorker<S, kRows, kProbe>::attend(Round round, int window, in
     else
       lanes.start(own_attention(), lane);
   }
-  const int column = 4 * (lane % Lanes::kLanes), rounds = rounds_of<kBlocksOfRow>(sh.own, window, S::kPositions);
-  const int context = sh.own.context[min(own_row(), rows() - 1)];
+  const int column = 4 * (lane % Lanes::kLanes), rounds = rounds_of<kBlocksOfRow>(sh.now.own, window, S::kPositions);
+  const int context = sh.now.own.context[min(own_row(), rows() - 1)];
   for (int number = 0;;) {
 #pragma unroll 1
     for (int m = 0; m < rows(); ++m) {

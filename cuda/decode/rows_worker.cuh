@@ -2,6 +2,7 @@
 // a team of warps for each row (rows_attention.cuh); the head is in rows_head.cuh. A row's bits do not depend on the rows beside it.
 #pragma once
 
+#include "cuda/decode/choice.cuh"
 #include "cuda/decode/rows_products.cuh"
 #include "cuda/decode/worker_base.cuh"
 
@@ -23,6 +24,7 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
   using Base::p;
   using Base::parity;
   using Base::ring;
+  using Base::sampling_of;
   using Base::sh;
   using Base::total;
   using Base::warp;
@@ -123,7 +125,7 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
   }
 
   __device__ int token(int of_row) const {
-    const int32_t given = p.in.token_ids[of_row], id = given < 0 && p.previous ? p.previous[-1 - given].id : given;
+    const int32_t id = sh.now.tokens[of_row];
     if (id >= 0 && id < p.vocab) return id;
     if (block() == 0 && warp == 0) report_fault(p.fault, DeviceFault::bad_token, of_row, id);
     return 0;
@@ -174,7 +176,8 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
     const __nv_bfloat16* own_from = p.table + static_cast<int64_t>(own.row < rows() ? token(own.row) : 0) * S::kD;
 #pragma unroll
     for (int i = 0; i < kOwned; ++i)
-      if (own.owns_residual(i) && own.row < rows()) residual[i] = __bfloat162float(own_from[own.residual_at(block(), i)]) * p.embed_scale;
+      residual[i] =
+          own.owns_residual(i) && own.row < rows() ? __bfloat162float(own_from[own.residual_at(block(), i)]) * p.embed_scale : 0.0f;
   }
 
   __device__ static int own_qkv_rows() {
@@ -238,7 +241,7 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
   template <class Lanes>
   __device__ void publish_parts(const Lanes& lanes, uint32_t epoch);
   __device__ bool owns_new_position() const {
-    return sh.own.context[own_row()] / S::kPositions % kBlocksOfRow == rank_in_row<kBlocksOfRow>(rank(), own_row());
+    return sh.now.own.context[own_row()] / S::kPositions % kBlocksOfRow == rank_in_row<kBlocksOfRow>(rank(), own_row());
   }
   __device__ void append(int layer);
   __device__ void combine(int layer, uint32_t epoch) {
@@ -294,7 +297,9 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
       squares += __shfl_xor_sync(kAllLanes, squares, 1);
       squares += __shfl_xor_sync(kAllLanes, squares, 2);
       squares += __shfl_xor_sync(kAllLanes, squares, 4);
-      if (own.output == 0 && own.row < rows()) store_squares(squares_word, squares, epoch);
+      uint32_t age = epoch;
+      asm volatile("" : "+r"(age));
+      if (own.output == 0 && own.row < rows()) store_squares(squares_word, squares, age);
     }
     parity ^= 1;
     mark(phase, computing);
@@ -336,20 +341,19 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
   // Logits of the block's octets, and the tokens where nothing but temperature shapes the distribution.
   __device__ void head(uint32_t epoch);
   __device__ void choose(bool plain, uint32_t epoch);
+  // Where the kernel goes on by itself: the tokens, and whether it does. A stop id ends no launch here: the other rows' tokens are wanted.
+  __device__ void choose_and_go_on(BestLogit best, uint32_t epoch);
 
-  __device__ void run() {
-    long long begin_ns = 0, begin = 0;
-    if (kProbe == Probe::clocks) begin_ns = global_nanoseconds(), begin = clock64();
-    base_epoch = *static_cast<const volatile uint32_t*>(p.epoch);
+  // All layers and the head.
+  __device__ void step() {
     if (own_row() < rows()) {
       float2 turn[S::kTurns] = {};
-      make_turn<S>(p.in.positions[own_row()], p.inverse_frequencies, lane, turn);
+      make_turn<S>(sh.now.positions[own_row()], p.inverse_frequencies, lane, turn);
 #pragma unroll
       for (int i = 0; i < S::kTurns; i += 2)
         sh.attention.turns[own_place()][i / 2][lane] = make_float4(turn[i].x, turn[i].y, turn[i + 1].x, turn[i + 1].y);
       __syncwarp();
     }
-    last = begin;
     for (int layer = 0; layer < p.layer_count; ++layer) {
       const Layer& l = sh.layers[layer];
       const uint32_t epoch = base_epoch + layer + 1;
@@ -371,10 +375,18 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
       project<typename S::MlpColumns>(layer, Words::kMlp, Words::kHiddenIn, Words::kSquaresIn, l.down_bias, l.next_norm, epoch,
                                       down_product);
     }
-    const uint32_t epoch = base_epoch + p.layer_count;
-    head(epoch);
+    base_epoch += p.layer_count;
+    head(base_epoch);
+  }
+  __device__ void run() {
+    long long begin_ns = 0, begin = 0;
+    if (kProbe == Probe::clocks) begin_ns = global_nanoseconds(), begin = clock64();
+    base_epoch = *static_cast<const volatile uint32_t*>(p.epoch);
+    last = begin;
+    do step();
+    while (S::kGoesOn && p.mailbox && sh.goes_on);
     // Every block has read the epoch by now: this one has seen what they all made with it.
-    if (block() == 0 && threadIdx.x == 0) *p.epoch = epoch;
+    if (block() == 0 && threadIdx.x == 0) *p.epoch = base_epoch;
     ring.patience.report(p.fault);
     if (kProbe == Probe::clocks && threadIdx.x == 0) {
       for (int i = 0; i < kBlockClocks; ++i) p.clocks[block() * kBlockClocks + i] += sh.clocks[i];

@@ -65,9 +65,12 @@ std::optional<uint32_t> RunOn::number_of(const void* out) const {
   return last_work_ && out == last_.parameters.out ? std::optional(number_) : std::nullopt;
 }
 
-int32_t RunOn::wait(uint32_t number) {
+DrawnIds RunOn::wait(uint32_t number) {
   if (posted_ && (number == number_ || number == number_ - 1)) decide();
-  return number == left_out_ ? -1 : await(number).id;
+  if (number != left_out_) return await(number).ids;
+  DrawnIds none;
+  none.fill(-1);
+  return none;
 }
 
 StepOutcome RunOn::await(uint32_t number) {

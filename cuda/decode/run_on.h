@@ -6,6 +6,7 @@
 // posted step is undecided. Whatever else is put on the stream has to come behind the steps so far: before it, leave() sees to that.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 
@@ -13,17 +14,20 @@
 
 namespace bolide {
 
-// A step of one row as the kernel gets it, and how to launch that.
+// A step as the kernel gets it, and how to launch that.
 struct DecodeLaunch {
   decode::Parameters parameters;
+  int32_t rows;  // at most, and at most kMaxRows
   void (*launch)(const decode::Parameters& parameters, cudaStream_t stream);
 };
 // Whether one launch can run both: all but inputs and results are the same.
 bool same_kernel(const DecodeLaunch& a, const DecodeLaunch& b);
 
+// Drawn tokens by row, -1 where there is none.
+using DrawnIds = std::array<int32_t, decode::kMaxRows>;
 struct StepOutcome {
   decode::StepEnd end;
-  int32_t id;  // drawn token, -1 where there is none
+  DrawnIds ids;
 };
 
 // The device as RunOn needs it; tests have one of their own.
@@ -34,7 +38,7 @@ class RunOnDevice {
   virtual void launch(const DecodeLaunch& step, uint32_t number) = 0;
   // Says that a kernel under way may take the step over, behind the uploads so far.
   virtual void post(const DecodeLaunch& step, uint32_t number) = 0;
-  // A step that is not run: its token is -1.
+  // A step that is not run: its tokens are -1.
   virtual void leave_out(const DecodeLaunch& step) = 0;
   // Of one of the last kOutcomes steps, once the kernel has said it.
   virtual std::optional<StepOutcome> outcome(uint32_t number) = 0;
@@ -52,9 +56,9 @@ class RunOn {
   void leave();
   // The number under which to wait for the last step, where `out` is its result and nothing has been put on the stream since.
   std::optional<uint32_t> number_of(const void* out) const;
-  // Waits for the step's token alone, and launches the step behind it where that is needed; -1 where the step was left out, or where its
-  // logits hold no token.
-  int32_t wait(uint32_t number);
+  // Waits for the step's tokens alone, and launches the step behind it where that is needed; all -1 where the step was left out, or where
+  // its logits hold no token.
+  DrawnIds wait(uint32_t number);
 
   int64_t launches() const { return launches_; }
   int64_t steps() const { return steps_; }

@@ -9,18 +9,19 @@ namespace bolide::decode {
 
 // kRows: 1, or for that many at most kFewerRows or kMaxRows.
 template <class S, int kRows>
-struct SharedBase : StepShared<kRows> {
+struct SharedBase : Steps<S, kRows> {
   Layer layers[kMaxLayers];
   AttentionShared<S, kRows> attention;
   // The warps' shares of a product's rows, for each row of the step: of this product and the one before.
   alignas(16) float sums[2][kWarps][S::most_sums(kRows) * kRows];
   alignas(16) float squares[2][kRows][kWarps];
+  RowSampling row_sampling[kRows == 1 ? 1 : kWarps];  // several rows: how the warp's row's token is drawn
   long long clocks[kBlockClocks];
 };
 constexpr size_t kSharedLimit = 227 * 1024;
 template <class S, int kRows>
 constexpr int stages_that_fit() {
-  const int n = static_cast<int>((kSharedLimit - sizeof(SharedBase<S, kRows>) - 512) / (kStageBytes + 2 * sizeof(uint64_t)));
+  const int n = static_cast<int>((kSharedLimit - sizeof(SharedBase<S, kRows>) - 256) / (kStageBytes + 2 * sizeof(uint64_t)));
   return n < kMostStages ? n : kMostStages;
 }
 template <class S, int kRows>

@@ -1,4 +1,4 @@
-// What a block has of a step's inputs; and, in the kernel for one row, how it comes to the next step's without a launch.
+// What a block has of a step's inputs; and how it comes to the next step's without a launch.
 //
 // The host writes the inputs of the next step beside the kernel, and behind them the step's number. A warp that has nothing else to do
 // looks for the number (StepBringer), makes of the inputs what the block needs, and says so at a barrier in shared memory. Block 0, before
@@ -14,52 +14,81 @@
 namespace bolide::decode {
 
 // Of the step under way, for the workers.
+template <int kRows>
 struct StepNow {
-  int32_t token;  // below 0 in what StepBringer leaves: the one that the step before drew
-  int32_t position;
-  int32_t context;  // positions before the new one
-  int32_t blocks;   // of positions that the block owns
-  int32_t slot_chunk, slot_offset;
+  int32_t tokens[kRows];  // below 0 in what StepBringer leaves: the row's that the step before drew
+  int32_t positions[kRows];
+  OwnCounts<kRows> own;
   uint32_t number;
   int32_t at;  // steps of the launch before it
   SampledToken* out;
 };
-constexpr int kStepWords = static_cast<int>(sizeof(StepNow) / 4), kSpecWords = static_cast<int>(sizeof(SamplingSpec) / 4);
-
 template <int kRows>
-struct StepShared {
-  OwnBlocks<kRows> own;
-  uint64_t own_ready;
-  int rows;
+constexpr int kStepWords = static_cast<int>(sizeof(StepNow<kRows>) / 4);
+constexpr int kSpecWords = static_cast<int>(sizeof(SamplingSpec) / 4);
+
+// How a row's token is drawn.
+struct RowSampling {
+  uint64_t seed, sequence;
+  uint32_t position;
+  float temperature;
+  int allowed;  // ids below it may be drawn
+  bool plain;   // nothing but temperature shapes the distribution
+
+  // spec: the row's, or a copy of it.
+  __device__ RowSampling(const Parameters& p, const SamplingSpec& spec, int row)
+      : seed(spec.seed),
+        sequence(spec.sequence),
+        position(spec.position),
+        temperature(spec.temperature),
+        allowed(spec.allowed_vocab > 0 ? min(spec.allowed_vocab, p.vocab) : p.vocab),
+        plain(p.alone ||
+              (spec.target < 0 && spec.top_logprobs < 0 && p.in.seen_offsets[row + 1] == p.in.seen_offsets[row] &&
+               p.in.bias_offsets[row + 1] == p.in.bias_offsets[row] &&
+               (!(spec.temperature > 0.0f) || !((spec.top_k > 0 && spec.top_k < p.vocab) || spec.top_p < 1.0f || spec.min_p > 0.0f)))) {}
 };
-template <>
-struct StepShared<1> {
-  StepNow now;
-  // Of even and odd steps of the launch: one set is used while the next step's is made.
-  OwnBlocks<1> own[2];
-  StepNow step[2];
-  SamplingSpec sampling[2];
-  uint64_t own_ready;          // own[0] of the first step
-  uint64_t next_ready;         // a set of each step behind it
-  volatile int workers_begun;  // step of the launch that the workers are at, ...
-  volatile int stream_begun;   // ... and the stream,
-  volatile int stream_place;   // from this place in the ring on: stage << 1 | parity
-  volatile int stop;           // the workers have left
-  volatile int stalled;        // a wait was given up
+
+// In kernels that go on by themselves there are two sets of a step's inputs, of even and odd steps of the launch: one is used while the
+// next step's is made.
+template <int kRows, bool kGoesOn>
+struct StepSets {
+  static constexpr int kSets = 2;
+  StepNow<kRows> step[kSets];
+  SamplingSpec sampling[kSets][kRows];
+};
+template <int kRows>
+struct StepSets<kRows, false> {
+  static constexpr int kSets = 1;
+};
+template <int kRows, bool kGoesOn>
+struct StepShared : StepSets<kRows, kGoesOn> {
+  using StepSets<kRows, kGoesOn>::kSets;
+  int rows;  // of every step of the launch
+  StepNow<kRows> now;
+  OwnBlocks<kRows> own[kSets];  // for the stream
+  uint64_t own_ready;           // own[0] of the first step
+  uint64_t next_ready;          // a set of each step behind it
+  volatile int workers_begun;   // step of the launch that the workers are at, ...
+  volatile int stream_begun;    // ... and the stream,
+  volatile int stream_layers;   // of which it has so many in a step, the head as one of them,
+  volatile int stream_place;    // from this place in the ring on: stage << 1 | parity
+  volatile int stop;            // the workers have left
+  volatile int stalled;         // a wait was given up
+  int32_t drawn[kRows];         // several rows' tokens, below 0 where there is none
+  int next_is_there;            // what block 0 has said of the next step
   int goes_on;
 };
+template <class S, int kRows>
+using Steps = StepShared<kRows, S::kGoesOn>;
 
-template <int kRows>
-__device__ inline OwnBlocks<kRows>& own_of_stream(StepShared<kRows>& sh) {
-  if constexpr (kRows == 1)
-    return sh.own[sh.stream_begun & 1];
-  else
-    return sh.own;
+template <int kRows, bool kGoesOn>
+__device__ inline OwnBlocks<kRows>& own_of_stream(StepShared<kRows, kGoesOn>& sh) {
+  return sh.own[kGoesOn ? sh.stream_begun & 1 : 0];
 }
 
 // What the block owns of a row's context but for where it lies, and where its new position goes.
 template <class S, int kRows>
-__device__ inline void count_own(const StepInputs& in, const KvView& kv, OwnBlocks<kRows>& own, int rows, int rank) {
+__device__ inline void count_own(const StepInputs& in, const KvView& kv, OwnCounts<kRows>& own, int rows, int rank) {
   own.first[0] = own.most = 0;
 #pragma unroll
   for (int row = 0; row < kRows; ++row) {
@@ -87,10 +116,41 @@ __device__ inline void find_own(const StepInputs& in, const KvView& kv, OwnBlock
     }
   }
 }
-// The one row's step in the workers' form.
-__device__ inline StepNow step_of(const StepInputs& in, const OwnBlocks<1>& own, int32_t token, SampledToken* out, uint32_t number,
-                                  int at) {
-  return {token, in.positions[0], own.context[0], own.first[1], own.slot_chunk[0], own.slot_offset[0], number, at, out};
+// The launch's first step, by all threads of the block. Behind it lies a __syncthreads.
+template <class S, int kRows>
+__device__ inline void begin_steps(const Parameters& p, Steps<S, kRows>& sh, int rows, int rank) {
+  const int thread = threadIdx.x, row = thread - 32, word = thread - 64;
+  if (thread == 0) {
+    count_own<S, kRows>(p.in, p.kv, sh.own[0], rows, rank);
+    sh.now.own = sh.own[0];
+    sh.rows = rows;
+    sh.now.number = p.mailbox ? p.mailbox->first : 0;
+    sh.now.at = 0;
+    sh.now.out = p.out;
+    sh.stream_layers = p.layer_count + (p.in.counts->logit_rows > 0 ? 1 : 0);
+    sh.workers_begun = sh.stream_begun = sh.stop = sh.stalled = 0;
+    init_barrier(sh.next_ready, 1);
+  }
+  if (row >= 0 && row < rows) {
+    const int32_t given = p.in.token_ids[row];
+    sh.now.tokens[row] = given < 0 && p.previous ? p.previous[-1 - given].id : given;
+    sh.now.positions[row] = p.in.positions[row];
+  }
+  if constexpr (S::kGoesOn) {
+    if (word < 0) return;
+    for (int i = word; i < rows * kSpecWords; i += static_cast<int>(blockDim.x) - 64)
+      reinterpret_cast<uint32_t*>(&sh.sampling[0])[i] = reinterpret_cast<const uint32_t*>(p.in.sampling)[i];
+  }
+}
+// The next step of the launch, which StepBringer has made, becomes the one under way; by a warp. drawn: the token of row `lane`.
+template <int kRows>
+__device__ inline void begin_next(StepShared<kRows, true>& sh, int32_t drawn, int lane) {
+  const int set = (sh.now.at + 1) & 1;
+#pragma unroll
+  for (int i = lane; i < kStepWords<kRows>; i += 32) {
+    const int32_t word = reinterpret_cast<const int32_t*>(&sh.step[set])[i];
+    reinterpret_cast<int32_t*>(&sh.now)[i] = i < kRows && word < 0 ? drawn : word;
+  }
 }
 
 __device__ inline uint32_t load_number(const uint32_t* from) {
@@ -98,18 +158,18 @@ __device__ inline uint32_t load_number(const uint32_t* from) {
   asm volatile("ld.relaxed.sys.global.u32 %0, [%1];" : "=r"(v) : "l"(from) : "memory");
   return v;
 }
-// To the host. ordered: behind this thread's reports.
-__device__ inline void store_outcome(uint64_t* to, uint32_t number, StepEnd end, int32_t id, bool ordered) {
+// Of a row to the host. ordered: behind the reports that this thread knows of.
+__device__ inline void store_outcome(uint64_t* outcomes, int row, uint32_t number, StepEnd end, int32_t id, bool ordered) {
   if (ordered) __threadfence_system();
   const uint64_t v = static_cast<uint64_t>(number) << 32 | static_cast<uint32_t>(end) << 30 | (static_cast<uint32_t>(id) & 0x3fffffff);
-  asm volatile("st.relaxed.sys.global.b64 [%0], %1;" ::"l"(to + number % kOutcomes), "l"(v) : "memory");
+  asm volatile("st.relaxed.sys.global.b64 [%0], %1;" ::"l"(outcomes + number % kOutcomes * kMaxRows + row), "l"(v) : "memory");
 }
 
 // A warp that makes the block's part of the inputs of every step behind the launch's first.
-template <class S>
+template <class S, int kRows>
 struct StepBringer {
   const Parameters& p;
-  StepShared<1>& sh;
+  Steps<S, kRows>& sh;
   const int rank, lane;
 
   // Whether the step's inputs are there and nobody uses the set any more that they go to; false when the workers have left.
@@ -126,21 +186,36 @@ struct StepBringer {
     asm volatile("fence.acq_rel.sys;" ::: "memory");
     return !__shfl_sync(kAllLanes, left, 0);
   }
+  // Several rows: whether each is the sequence that the step before has in that place. Only then has the block itself written what it
+  // would read of the sequence's last positions, and no row's words are those of a step before the last.
+  __device__ bool follows(const StepInputs& in) const {
+    if (kRows == 1) return true;
+    const bool differs = lane < sh.rows ? in.token_ids[lane] != -1 - lane : lane == 31 && in.counts->tokens != sh.rows;
+    return !__any_sync(kAllLanes, differs);
+  }
+  // Until the workers leave, or a step cannot be taken over.
   __device__ void run() const {
     const uint32_t first = p.mailbox->first;
+    const int rows = kRows == 1 ? 1 : sh.rows;
     for (int at = 1; at < p.most_steps; ++at) {
       if (!arrives(at, first + at)) break;
-      const int set = at & 1;
       const PostedStep& next = p.mailbox->places[(first + at) % 2];
       const StepInputs in = next.in;
+      if (!follows(in)) break;
+      const int set = at & 1;
+      StepNow<kRows>& step = sh.step[set];
+      if (lane < rows) step.tokens[lane] = in.token_ids[lane], step.positions[lane] = in.positions[lane];
       if (lane == 0) {
-        count_own<S, 1>(in, p.kv, sh.own[set], 1, rank);
-        sh.step[set] = step_of(in, sh.own[set], in.token_ids[0], next.out, first + at, at);
+        count_own<S, kRows>(in, p.kv, sh.own[set], rows, rank);
+        step.own = sh.own[set];
+        step.number = first + at;
+        step.at = at;
+        step.out = next.out;
       }
-      for (int i = lane; i < kSpecWords; i += 32)
+      for (int i = lane; i < rows * kSpecWords; i += 32)
         reinterpret_cast<uint32_t*>(&sh.sampling[set])[i] = reinterpret_cast<const uint32_t*>(in.sampling)[i];
       __syncwarp();
-      find_own<S, 1>(in, p.kv, sh.own[set], 1, rank, lane, 32);
+      find_own<S, kRows>(in, p.kv, sh.own[set], rows, rank, lane, 32);
       __syncwarp();
       if (lane == 0) arrive(sh.next_ready);
     }

@@ -21,34 +21,32 @@ namespace bolide::decode {
 
 template <class S, int kStages, int kRows, Probe kProbe>
 struct Producer {
-  static constexpr bool kGoesOn = kRows == 1 && S::kGoesOn;
+  static constexpr bool kGoesOn = S::kGoesOn;
 
   const Parameters& p;
   const Layer* layers;
-  StepShared<kRows>& steps;
-  const int rows;
+  Steps<S, kRows>& steps;
   char* ring;
   uint64_t *full, *empty;
   RingPlace<kStages> place;
-  long long due = 0;
+  uint32_t due;  // the next copy, in clocks
   int pace = 0;
   int unasked = 0;  // stages until it has to be known that the workers go on with the step
-  uint64_t policy;
   Patience patience;
   Delays delays;
 
-  __device__ Producer(const Parameters& parameters, const Layer* table, StepShared<kRows>& shared, int row_count, char* ring_data,
-                      uint64_t* f, uint64_t* e)
+  __device__ Producer(const Parameters& parameters, const Layer* table, Steps<S, kRows>& shared, char* ring_data, uint64_t* f, uint64_t* e)
       : p(parameters),
         layers(table),
         steps(shared),
-        rows(row_count),
         ring(ring_data),
         full(f),
         empty(e),
-        delays(kProbe == Probe::delays ? *parameters.epoch : 0, kWarps) {
-    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));  // the stream must not push the edges' words out of L2
-  }
+        due(clocks()),
+        delays(kProbe == Probe::delays ? *parameters.epoch : 0, kWarps) {}
+
+  // The lower half, which goes round in two seconds: this thread has no registers left.
+  __device__ static uint32_t clocks() { return static_cast<uint32_t>(clock64()); }
 
   // Not faster than one copy in p.pace clocks, catching up over a stage at most: a deep ring at full speed floods the memory system after
   // every stall, and then the few words that blocks wait for take ten times as long.
@@ -58,12 +56,17 @@ struct Producer {
   }
   __device__ void await_turn(uint32_t bytes) {
     const int gap = static_cast<int>(bytes) * pace >> 11;
-    long long now;
-    do now = clock64();
-    while (now < due);
-    due = max(due, now - 8 * pace) + gap;
+    constexpr uint32_t kAhead = 1 << 24;  // more than `due` ever is: all other differences are clocks gone by
+    const auto most_late = static_cast<uint32_t>(8 * pace);
+    uint32_t late;
+    do late = clocks() - due;
+    while (late > ~kAhead);
+    due += gap + (late > most_late ? late - most_late : 0);
   }
   __device__ void bring(char* to, const void* from, uint32_t bytes) {
+    // What createpolicy.fractional.L2::evict_first makes of 1.0, as a number that takes no registers (the one in CUTLASS, too): the stream
+    // must not push the edges' words out of L2.
+    constexpr uint64_t policy = 0x12F0000000000000;
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
                      shared_address(to)),
                  "l"(from), "r"(bytes), "r"(shared_address(full + place.stage)), "l"(policy)
@@ -92,8 +95,24 @@ struct Producer {
     arrive_expecting(full[place.stage], bytes);
     return ring + place.stage * kStageBytes;
   }
-  // Rows of `row_stages` stages each. A stage's copies are unrolled: with a loop around them this thread was slower than memory. Rows of
-  // one stage are one piece of memory and go in larger copies, which cost the other blocks' words less time on their way.
+  // Eight rows of C's columns, from `first_row` on. What is in the way of a stage's copies makes this thread slower than memory: a loop
+  // around them, additions of what the compiler could know, and words that went to local memory.
+  template <class C>
+  __device__ void octet(const __nv_bfloat16* weight, int first_row) {
+    const __nv_bfloat16* from = weight + static_cast<int64_t>(first_row) * C::kAll;
+#pragma unroll 1
+    for (int s = 0; s < C::kStages; ++s, from += kStageColumns) stage<C>(from);
+  }
+  template <class C>
+  __device__ void stage(const __nv_bfloat16* from) {
+    char* to = next_slot(kStageBytes);
+#pragma unroll
+    for (int row = 0; row < 8; ++row) copy(to + row * kRowBytes, from + row * C::kAll, kRowBytes);
+    place.next();
+  }
+  // The same with `row_stages` stages to a row, where one piece of code for all matrices is faster than one for each: where vectors are
+  // of one stage. Rows of one stage are one piece of memory and go in larger copies, which cost the other blocks' words less time on their
+  // way.
   __device__ void octet(const __nv_bfloat16* weight, int first_row, int row_stages) {
     const int columns = row_stages * kStageColumns;
     const __nv_bfloat16* from = weight + static_cast<int64_t>(first_row) * columns;
@@ -104,25 +123,27 @@ struct Producer {
 #pragma unroll
         for (int piece = 0; piece < 4; ++piece) copy(to + piece * 2 * kRowBytes, from + piece * 2 * kStageColumns, 2 * kRowBytes);
       } else {
+        const __nv_bfloat16* at = from + s * kStageColumns;
 #pragma unroll
-        for (int row = 0; row < 8; ++row) copy(to + row * kRowBytes, from + row * columns + s * kStageColumns, kRowBytes);
+        for (int row = 0; row < 8; ++row, at += columns) copy(to + row * kRowBytes, at, kRowBytes);
       }
       place.next();
     }
   }
-  // The block's octets of the residual stream, in turns: all octets' first stages, then their second, ...
-  __device__ void octets_by_stages(const __nv_bfloat16* weight, int first_row, int row_stages) {
-    const int columns = row_stages * kStageColumns;
-    const __nv_bfloat16* first = weight + static_cast<int64_t>(first_row) * columns;
+  // The block's octets of the residual stream, where it has several.
+  template <class C>
+  __device__ void hidden_octets(const __nv_bfloat16* weight, int block) {
+    const int first_row = 8 * S::kHidden * block;
+    if constexpr (kRows == 1) {
 #pragma unroll 1
-    for (int s = 0; s < row_stages; ++s) {
+      for (int o = 0; o < S::kHidden; ++o) octet<C>(weight, first_row + 8 * o);
+    } else {
+      // In turns: all octets' first stages, then their second, ...
+      const __nv_bfloat16* first = weight + static_cast<int64_t>(first_row) * C::kAll;
 #pragma unroll 1
-      for (int o = 0; o < S::kHidden; ++o) {
-        const __nv_bfloat16* from = first + (8 * o * row_stages + s) * kStageColumns;
-        char* to = next_slot(kStageBytes);
-#pragma unroll
-        for (int row = 0; row < 8; ++row) copy(to + row * kRowBytes, from + row * columns, kRowBytes);
-        place.next();
+      for (int s = 0; s < C::kStages; ++s, first += kStageColumns) {
+#pragma unroll 1
+        for (int o = 0; o < S::kHidden; ++o) stage<C>(first + 8 * o * C::kAll);
       }
     }
   }
@@ -215,7 +236,7 @@ struct Producer {
 #pragma unroll 1
     for (int round = 0; round < rounds; ++round) {
 #pragma unroll 1
-      for (int row = 0; row < rows; ++row) {
+      for (int row = 0; row < (kRows == 1 ? 1 : steps.rows); ++row) {
         const Turn turn = turn_of<S::row_blocks(kRows)>(own, rank, window, round, row, S::kPositions);
         const int cached = own.context[row] - turn.first;  // positions; the new one is with the workers
         if (!turn.present || cached <= 0) continue;
@@ -233,30 +254,38 @@ struct Producer {
     }
   }
 
-  __device__ void step(bool with_head) {
-    const int block = blockIdx.x, group = block / S::kHeadBlocks, rank = block % S::kHeadBlocks;
-    const int head_octets = p.vocab / 8 / kBlocks + (block < p.vocab / 8 % kBlocks ? 1 : 0);
-    for (int layer = 0; layer < p.layer_count + (with_head ? 1 : 0); ++layer) {
+  // Asked for anew in every phase: what is kept from phase to phase goes to local memory, and the stream falls behind for want of it.
+  __device__ static int own_block() {
+    int block;
+    asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(block));
+    return block;
+  }
+  __device__ void step() {
+    for (int layer = 0; layer < steps.stream_layers; ++layer) {
       const bool is_head = layer == p.layer_count;
       const Layer& l = layers[is_head ? 0 : layer];
       pace = is_head ? p.head_pace : p.pace;
+      int phase = is_head ? 4 : 0;
 #pragma unroll 1
-      for (int phase = 0; phase < (is_head ? 1 : 4); ++phase) {
+      do {
+        const int block = own_block(), group = block / S::kHeadBlocks, rank = block % S::kHeadBlocks;
+        const int head_octets = is_head ? (p.vocab / 8 - block + kBlocks - 1) / kBlocks : -1;  // where that is what comes
         if (phase == 1) {
           if (layer == 0) wait(steps.own_ready, 0, patience, kRoomPhase);
           keys_and_values(layer, l.window, group, rank);
         }
-        const __nv_bfloat16* weight = is_head ? p.head : phase == 0 ? l.qkv : phase == 1 ? l.output : phase == 2 ? l.gate_up : l.down;
+        const __nv_bfloat16* weight = is_head ? p.head : l.matrices[phase];
         if constexpr (!S::kWhole && kRows > 1) {
-          part_rows_in_turns(weight, phase, block, group, rank, is_head ? head_octets : -1);
+          part_rows_in_turns(weight, phase, block, group, rank, head_octets);
           continue;
         } else if constexpr (!S::kWhole) {
-          part_rows(weight, phase, block, group, rank, is_head ? head_octets : -1);
+          part_rows(weight, phase, block, group, rank, head_octets);
           continue;
         }
-        if (kRows > 1 && S::kHidden > 1 && !is_head && phase % 2 == 1) {
-          octets_by_stages(weight, block * S::kHidden * 8, phase == 1 ? S::kQueries : S::kMlp);
-          continue;
+        if constexpr (S::kHidden > 1) {
+          if (phase == 1) hidden_octets<typename S::QueryColumns>(weight, block);
+          if (phase == 3) hidden_octets<typename S::MlpColumns>(weight, block);
+          if (phase % 2 == 1) continue;
         }
         const int row_stages = phase == 1 ? S::kQueries : phase == 3 ? S::kMlp : S::kHidden;
         const int octets = is_head ? head_octets : phase == 0 ? S::kHeadOctets : phase == 2 ? 2 * S::kMlp : S::kHidden;
@@ -274,9 +303,12 @@ struct Producer {
           } else if (phase == 2) {
             row = o < S::kMlp ? (block * S::kMlp + o) * 8 : S::kMlp * kStageColumns + (block * S::kMlp + o - S::kMlp) * 8;
           }
-          octet(weight, row, row_stages);
+          if constexpr (S::kHidden > 1)
+            octet<typename S::HiddenColumns>(weight, row);
+          else
+            octet(weight, row, row_stages);
         }
-      }
+      } while (++phase < 4);
     }
   }
 
@@ -298,8 +330,8 @@ struct Producer {
     }
     return false;
   }
-  __device__ void run(bool with_head) {
-    do step(with_head);
+  __device__ void run() {
+    do step();
     while (next_step());
     patience.report(p.fault);
   }

@@ -10,14 +10,18 @@
 
 namespace bolide::decode {
 
-// What a block owns of the contexts, made once at the start.
+// How much a block owns of a step's contexts.
 template <int kRows>
-struct OwnBlocks {
+struct OwnCounts {
   int most;                                   // blocks of a row
-  int first[kRows + 1];                       // in `offset`, by row
+  int first[kRows + 1];                       // in OwnBlocks::offset, by row
   int context[kRows];                         // positions before the new one
   int slot_chunk[kRows], slot_offset[kRows];  // where that one's K and V go
-  int offset[max_own_blocks(kRows)];          // of a block's first K row within a layer's part of the cache, in kPositions rows
+};
+// And where it lies.
+template <int kRows>
+struct OwnBlocks : OwnCounts<kRows> {
+  int offset[max_own_blocks(kRows)];  // of a block's first K row within a layer's part of the cache, in kPositions rows
 };
 
 // A row's blocks of positions: this, and every kGroup further, the new one's included. kGroup: thread blocks that share a key/value head,
@@ -30,7 +34,7 @@ __host__ __device__ constexpr int rank_in_row(int rank, int row) {
 
 // Rows after each other. positions: in a block of them.
 template <int kGroup = kGroupBlocks, int kRows>
-__host__ __device__ inline void add_row(OwnBlocks<kRows>& own, int rank, int row, int context, int positions) {
+__host__ __device__ inline void add_row(OwnCounts<kRows>& own, int rank, int row, int context, int positions) {
   const int count = (context / positions + 1 - rank_in_row<kGroup>(rank, row) + kGroup - 1) / kGroup;
   own.context[row] = context;
   own.first[row + 1] = own.first[row] + count;
@@ -39,7 +43,7 @@ __host__ __device__ inline void add_row(OwnBlocks<kRows>& own, int rank, int row
 
 // A row that the block has no part of.
 template <int kRows>
-__host__ __device__ inline void skip_row(OwnBlocks<kRows>& own, int row, int context) {
+__host__ __device__ inline void skip_row(OwnCounts<kRows>& own, int row, int context) {
   own.context[row] = context;
   own.first[row + 1] = own.first[row];
 }
@@ -59,7 +63,7 @@ struct Turn {
   __host__ __device__ bool ends_row(int round) const { return left == 0 || (round == 0 && left < 0); }
 };
 template <int kGroup = kGroupBlocks, int kRows>
-__host__ __device__ inline Turn turn_of(const OwnBlocks<kRows>& own, int rank, int window, int round, int row, int positions) {
+__host__ __device__ inline Turn turn_of(const OwnCounts<kRows>& own, int rank, int window, int round, int row, int positions) {
   Turn turn;
   turn.from = first_seen(own.context[row], window);
   const int seen = turn.from / positions, j = seen / kGroup + round, block = rank_in_row<kGroup>(rank, row) + j * kGroup;
@@ -71,7 +75,7 @@ __host__ __device__ inline Turn turn_of(const OwnBlocks<kRows>& own, int rank, i
 }
 // At least as many as any row has.
 template <int kGroup = kGroupBlocks, int kRows>
-__host__ __device__ inline int rounds_of(const OwnBlocks<kRows>& own, int window, int positions) {
+__host__ __device__ inline int rounds_of(const OwnCounts<kRows>& own, int window, int positions) {
   const int in_window = (window / positions + 1) / kGroup + 2;
   return window > 0 && in_window < own.most ? in_window : own.most;
 }

@@ -25,6 +25,7 @@ struct Worker : WorkerBase<S, 1, kProbe> {
   using Base::parity;
   using Base::rank;
   using Base::ring;
+  using Base::sampling_of;
   using Base::sh;
   using Base::total;
   using Base::warp;
@@ -63,7 +64,7 @@ struct Worker : WorkerBase<S, 1, kProbe> {
   }
 
   __device__ int token() const {
-    const int32_t id = sh.now.token;
+    const int32_t id = sh.now.tokens[0];
     if (id >= 0 && id < p.vocab) return id;
     if (block == 0 && threadIdx.x == 0) report_fault(p.fault, DeviceFault::bad_token, 0, id);
     return 0;
@@ -120,7 +121,7 @@ struct Worker : WorkerBase<S, 1, kProbe> {
   __device__ void make_wide_heads(const Layer& l, int layer, uint32_t epoch);
   // The new position's K and V into the cache, where other launches read them.
   __device__ void append(int layer);
-  __device__ bool owns_new_position() const { return sh.now.context / S::kPositions % S::kHeadBlocks == rank; }
+  __device__ bool owns_new_position() const { return sh.now.own.context[0] / S::kPositions % S::kHeadBlocks == rank; }
 
   __device__ void attend(const Layer& l);
   // With the publication of the warp's part where a query head is a warp's, else with its part left in shared memory.
@@ -187,7 +188,7 @@ struct Worker : WorkerBase<S, 1, kProbe> {
   // All layers and the head.
   __device__ void step(VectorPart<S::kHidden>& x, bool with_head) {
     embed(x);
-    make_turn<S>(sh.now.position, p.inverse_frequencies, lane, turn);
+    make_turn<S>(sh.now.positions[0], p.inverse_frequencies, lane, turn);
     for (int layer = 0; layer < p.layer_count; ++layer) {
       const Layer& l = sh.layers[layer];
       const uint32_t epoch = base_epoch + layer + 1;

@@ -38,7 +38,7 @@ __device__ void Worker<S, kProbe>::append(int layer) {
   const int i = threadIdx.x - (kThreads - 2 * kPairs);  // K's pairs, then V's
   if (i < 0 || !owns_new_position()) return;
   const bool is_v = i >= kPairs;
-  __nv_bfloat16* to = kv_row<__nv_bfloat16>(p.kv, layer, sh.now.slot_chunk, group, is_v, sh.now.slot_offset);
+  __nv_bfloat16* to = kv_row<__nv_bfloat16>(p.kv, layer, sh.now.own.slot_chunk[0], group, is_v, sh.now.own.slot_offset[0]);
   reinterpret_cast<uint32_t*>(to)[i % kPairs] = reinterpret_cast<const uint32_t*>(sh.attention.fresh[is_v])[i % kPairs];
   // The stream's copies read it in the next step, which may be this launch's.
   asm volatile("fence.proxy.async.global;" ::: "memory");
@@ -50,9 +50,9 @@ __device__ void Worker<S, kProbe>::attend(const Layer& l) {
   static_assert(Lanes::kTogether * Lanes::kGroups * kWarps == S::kPositions);
   Lanes lanes;
   lanes.start(sh.attention, lane);
-  const int context = sh.now.context, from = first_seen(context, l.window);
+  const int context = sh.now.own.context[0], from = first_seen(context, l.window);
   const int within = Lanes::kTogether * (warp * Lanes::kGroups + lane / Lanes::kLanes), column = 4 * (lane % Lanes::kLanes);
-  for (int j = 0; j < sh.now.blocks; ++j) {
+  for (int j = 0; j < sh.now.own.first[1]; ++j) {
     const int first = (rank + j * S::kHeadBlocks) * S::kPositions;
     if (first / S::kPositions < from / S::kPositions) continue;
     const bool cached = first < context;  // else the new position is the block's only one

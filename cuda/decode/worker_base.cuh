@@ -36,9 +36,9 @@ struct WorkerBase {
         rank(block % S::kHeadBlocks),
         delays(kProbe == Probe::delays ? *p.epoch : 0, warp) {}
 
-  // At the start of a layer: what the compiler knows of these ends here. Else it makes the addresses of all phases' words ahead of the
-  // layers, and keeps in local memory what registers do not hold of them.
-  __device__ void forget_places() { asm volatile("" : "+r"(warp), "+r"(lane)); }
+  // At the start of a layer or a phase: what the compiler knows of these ends here. Else it makes the addresses of all phases' words ahead
+  // of the layers, and keeps in local memory what registers do not hold of them.
+  __device__ void forget_places() { asm volatile("" : "+r"(warp), "+r"(lane), "+r"(parity)); }
 
   __device__ void mark(Phase phase, Part part) {
     if (kProbe == Probe::delays) delays.sleep();
@@ -58,6 +58,13 @@ struct WorkerBase {
   }
   __device__ static uint32_t where(int layer, Phase phase) { return static_cast<uint32_t>(layer) << 8 | phase; }
 
+  // Of the step under way: p.in is the launch's first.
+  __device__ const SamplingSpec& sampling_of(int row) const {
+    if constexpr (S::kGoesOn)
+      return sh.sampling[sh.now.at & 1][row];
+    else
+      return p.in.sampling[row];
+  }
   __device__ float* own_sums() { return sh.sums[parity][warp]; }
   __device__ void meet_workers() { meet(1, kThreads); }
   // After the barrier: element `at` of the product over all warps, and 1 / rms of a row's vector.

@@ -8,7 +8,7 @@ namespace bolide::decode {
 template <class S, Probe kProbe>
 __device__ void Worker<S, kProbe>::head(VectorPart<S::kHidden>& x, uint32_t epoch) {
   constexpr int kTogether = 4;
-  const RowSampling sampling(p, sh.sampling[sh.now.at & 1], 0);
+  const RowSampling sampling(p, sampling_of(0), 0);
   const int octets = p.vocab / 8 / kBlocks + (block < p.vocab / 8 % kBlocks ? 1 : 0);
   Poll<typename S::HiddenColumns, true> poll(p.words + S::kHiddenIn, warp, lane);
   BestLogit best;
@@ -35,7 +35,9 @@ __device__ void Worker<S, kProbe>::head(VectorPart<S::kHidden>& x, uint32_t epoc
   }
   if (warp != 0) return;
   best.join_warp();
-  if (S::kGoesOn && p.mailbox) return choose_and_go_on(best, epoch);
+  if constexpr (S::kGoesOn) {
+    if (p.mailbox) return choose_and_go_on(best, epoch);
+  }
   if (lane == 0) best.publish(p.words + S::kBest, block, epoch);
   if (block == 0) choose(sampling.plain, epoch);
 }
@@ -56,7 +58,7 @@ template <class S, Probe kProbe>
 __device__ void Worker<S, kProbe>::choose_and_go_on(const BestLogit& best, uint32_t epoch) {
   const int at = sh.now.at;
   // Read before the host can know the token: then the next step but one may take the place of this one's set.
-  const int32_t stop = lane < kMaxStopIds ? sh.sampling[at & 1].stop_ids[lane] : -1;
+  const int32_t stop = lane < kMaxStopIds ? sh.sampling[at & 1][0].stop_ids[lane] : -1;
   if (lane == 0) {
     BestLogit own = best;
     if (sh.stalled) own.notes |= wait_given_up;
@@ -71,16 +73,13 @@ __device__ void Worker<S, kProbe>::choose_and_go_on(const BestLogit& best, uint3
     if (lane == 0) {
       if (!drawn && !gave_up && !(chosen.notes & wait_given_up)) chosen.report(p, *sh.now.out, 0);
       const StepEnd end = on ? StepEnd::goes_on : !drawn ? StepEnd::broken : stops ? StepEnd::stops : StepEnd::leaves;
-      store_outcome(p.outcomes, sh.now.number, end, drawn ? chosen.id : 0, !drawn);
+      store_outcome(p.outcomes, 0, sh.now.number, end, drawn ? chosen.id : 0, !drawn);
     }
   }
   if (on) {
     if (lane == 0) wait(sh.next_ready, at & 1, ring.patience, kInputsPhase);
     const bool there = __shfl_sync(kAllLanes, ring.patience.where == 0, 0);
-    if (there && lane < kStepWords) {
-      const int32_t word = reinterpret_cast<const int32_t*>(&sh.step[(at + 1) & 1])[lane];
-      reinterpret_cast<int32_t*>(&sh.now)[lane] = lane == 0 && word < 0 ? chosen.id : word;
-    }
+    if (there) begin_next(sh, chosen.id, lane);
     __syncwarp();
   }
   if (lane == 0) {

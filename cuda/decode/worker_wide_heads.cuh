@@ -36,8 +36,8 @@ template <class S, Probe kProbe>
 __device__ void Worker<S, kProbe>::attend_wide(const Layer& l, uint32_t epoch) {
   WideSoftmax<S> softmax;
   softmax.start(sh.attention, S::kHeadOfWarp ? warp : 0, lane);
-  const int context = sh.now.context, from = first_seen(context, l.window), within = S::kHeadOfWarp ? 0 : warp * S::kTogether;
-  for (int j = 0; j < sh.now.blocks; ++j) {
+  const int context = sh.now.own.context[0], from = first_seen(context, l.window), within = S::kHeadOfWarp ? 0 : warp * S::kTogether;
+  for (int j = 0; j < sh.now.own.first[1]; ++j) {
     const int first = (rank + j * S::kHeadBlocks) * S::kPositions;
     if (first / S::kPositions < from / S::kPositions) continue;
     const bool cached = first < context;  // else the new position is the block's only one

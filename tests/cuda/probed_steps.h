@@ -74,8 +74,8 @@ class ProbedSteps {
     launch.launch(launch.parameters, context_.stream);
     end();
   }
-  // The same step so many times by as few kernels as will do it; how many those were. late: microseconds from a token to the step after the
-  // next, at most.
+  // The same step so many times by as few kernels as will do it; how many those were. Its token ids may be those that it draws itself.
+  // late: microseconds from a token to the step after the next, at most.
   int64_t run_on(const Step& step, int times, int late) {
     const int64_t before = run_on_->launches();
     uint32_t last = 0;
@@ -97,11 +97,12 @@ class ProbedSteps {
 
  private:
   void wait(uint32_t number) {
-    const int32_t id = run_on_->wait(number);  // outside of REQUIRE, which would take what it throws for a failure
-    REQUIRE(id >= 0);
+    const DrawnIds ids = run_on_->wait(number);  // outside of REQUIRE, which would take what it throws for a failure
+    REQUIRE(ids[0] >= 0);
   }
   DecodeLaunch launch_of(const Step& step) {
     DecodeLaunch launch = steps_.launch_of(context_, step);
+    launch.parameters.previous = launch.parameters.out;
     launch.parameters.loss = loss_;
     launch.parameters.lost_words = static_cast<uint64_t*>(lost_words_->data());
     return launch;
@@ -141,11 +142,61 @@ struct StepResults {
       tokens.push_back(model.token(static_cast<int32_t>(i)));
     }
   }
+  // Of tokens alone: what a step that draws them leaves of its logits is not said.
+  static std::vector<int32_t> tokens_of(StepModel& model, size_t rows) {
+    std::vector<int32_t> ids;
+    for (size_t i = 0; i < rows; ++i) ids.push_back(model.token(static_cast<int32_t>(i)));
+    return ids;
+  }
   bool same_bits_as(const StepResults& other) const {
     bool same = tokens == other.tokens && logits.size() == other.logits.size();
     for (size_t i = 0; same && i < logits.size(); ++i) same = same_bits(logits[i], other.logits[i]);
     return same;
   }
 };
+
+// Several rows that go on: so many times each at its position, every token from the one drawn before, the first from one that is given.
+class TokenChain {
+ public:
+  // step: model's for `rows`, as it is run.
+  TokenChain(Backend& backend, StepModel& model, const Step& step, size_t rows)
+      : backend_(backend), model_(model), step_(step), rows_(rows) {
+    step_.plain_sampling = step_.one_row_each = true;
+  }
+  // Gives the first tokens, and runs a step of them.
+  void begin(ProbedSteps& steps) {
+    std::vector<int32_t> ids;
+    for (size_t i = 0; i < rows_; ++i) ids.push_back(static_cast<int32_t>(17 + 5 * i));
+    put(ids);
+    steps.run_on(step_, 1, 0);
+    for (size_t i = 0; i < rows_; ++i) ids[i] = -1 - static_cast<int32_t>(i);
+    put(ids);
+  }
+  // See ProbedSteps::run_on.
+  int64_t go_on(ProbedSteps& steps, int times, int late) { return steps.run_on(step_, times, late); }
+  std::vector<int32_t> tokens() { return StepResults::tokens_of(model_, rows_); }
+  // By a launch for every step.
+  std::vector<int32_t> expected(ProbedSteps& steps, int times) {
+    begin(steps);
+    for (int i = 0; i < times; ++i) go_on(steps, 1, 0);
+    return tokens();
+  }
+
+ private:
+  void put(const std::vector<int32_t>& ids) {
+    model_.set_tokens(ids);
+    backend_.sync();
+  }
+  Backend& backend_;
+  StepModel& model_;
+  Step step_;
+  size_t rows_;
+};
+// A temperature and a seed for each row.
+inline std::vector<SamplingSpec> warm_rows(size_t rows) {
+  std::vector<SamplingSpec> specs(rows);
+  for (size_t i = 0; i < rows; ++i) specs[i].temperature = 1.0f, specs[i].seed = 11 + i;
+  return specs;
+}
 
 }  // namespace bolide::cuda_test

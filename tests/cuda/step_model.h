@@ -105,8 +105,8 @@ class StepModel {
   }
   // The chunk of the first sequence's first positions.
   void set_first_chunk(int32_t chunk) { first_chunk_ = chunk; }
-  // Puts another token id into the first row.
-  void set_token(int32_t id) { put(inputs_.token_ids, std::vector<int32_t>{id}); }
+  // Puts other token ids into the first rows.
+  void set_tokens(const std::vector<int32_t>& ids) { put(inputs_.token_ids, ids); }
 
   std::vector<float> logits(int32_t row = 0) {
     std::vector<float> values(static_cast<size_t>(o_.dims.vocab));

@@ -171,7 +171,7 @@ TEST_CASE("decode kernel: a token outside the vocabulary is an error") {
   for (const bool plain : {false, true}) {  // by a kernel that may go on
     model.single.plain_sampling = model.single.one_row_each = plain;
     model.fill(0, 1);
-    model.set_token(1096);
+    model.set_tokens({1096});
     backend->run_step(model.single);
     std::string text;
     try {

@@ -38,6 +38,26 @@ StepResults check_delays(Backend& backend, StepModel& model, ProbedSteps& delaye
   }
   return expected;
 }
+// Kernels that go on from step to step with several rows, with and without delays, against a launch for every step.
+void check_chain(Backend& backend, StepModel& model, ProbedSteps& delayed, ProbedSteps& prompt, const std::vector<int32_t>& which) {
+  constexpr int kTimes = 50;
+  TokenChain chain(backend, model, last_step(model, which, kLast, warm_rows(which.size())), which.size());
+  const std::vector<int32_t> expected = chain.expected(prompt, kTimes);
+  for (ProbedSteps* steps : {&delayed, &prompt}) {
+    for (const int late : {0, 150, 400}) {
+      int64_t launches = 0;
+      for (int i = 0; i < 8; ++i) {
+        chain.begin(*steps);
+        launches += chain.go_on(*steps, kTimes, late);
+        CAPTURE(which, steps == &prompt, late, i);
+        REQUIRE(chain.tokens() == expected);
+      }
+      std::printf("going on: %d steps of %zu rows%s, up to %d us late, in %lld launches\n", 8 * kTimes, which.size(),
+                  steps == &prompt ? "" : " with delays", late, static_cast<long long>(launches));
+      if (late == 0) CHECK(launches < 4 * kTimes);
+    }
+  }
+}
 void check_delays_of_several(Backend& backend, StepModel& model, ProbedSteps& delayed) {
   for (const std::vector<int32_t>& which : std::vector<std::vector<int32_t>>{{0, 1, 2, 3}, {7, 6, 5, 4, 3, 2, 1, 0}, {3, 1}}) {
     const Step& step = last_step(model, which, kLast);
@@ -91,6 +111,7 @@ TEST_CASE("decode kernel: random delays change no bit") {
         }
       }
     }
+    if (which.size() > 1) check_chain(*backend, model, delayed, prompt, which);
     CHECK(slow > 1.3 * plain);  // the delays are there
   }
 }
@@ -119,6 +140,9 @@ TEST_CASE("decode kernel: random delays change no bit of shapes that do not fill
   run_contexts(*backend, model, kLast);
   ProbedSteps delayed(model.step.capacity, options.dims, delayed_shapes());
   check_delays_of_several(*backend, model, delayed);
+  ProbedSteps prompt(model.step.capacity, options.dims, decode::compiled_shapes());
+  for (const std::vector<int32_t>& which : std::vector<std::vector<int32_t>>{{0, 1, 2}, {7, 6, 5, 4, 3, 2, 1, 0}})
+    check_chain(*backend, model, delayed, prompt, which);
   for (const int32_t which : {0, 1, 4}) {
     Step step = last_step(model, {which}, kLast);
     CAPTURE(options.dims.hidden);

@@ -44,7 +44,7 @@ std::unique_ptr<Engine> engine_of(const char* name, int steps, const SmallShape&
   unsetenv("BOLIDE_DECODE_STEPS");
   if (!backend) return nullptr;
   EngineOptions options;
-  options.max_num_seqs = 3;
+  options.max_num_seqs = 8;
   options.ctx_size = 4096;
   options.prefix_cache = false;  // what a sequence finds there was computed in other pieces
   auto engine = make_engine(load_engine(small_model(shape), options, {std::move(backend), "a test"}));
@@ -96,11 +96,49 @@ TEST_CASE("going on: the tokens are those of a launch a step") {
   CHECK(cuda_decode_counters(single->backend()).steps == 0);
 }
 
+// Of other lengths: they end one by one, and rows go up in number with the next ones.
+TEST_CASE("going on: several sequences") {
+  const char* name = "going on: several sequences";
+  const SmallShape shape =
+      GENERATE(SmallShape{}, SmallShape{896, 4864, 14, 2, 64, 3}, SmallShape{576, 1536, 9, 3, 64, 4}, SmallShape{960, 2560, 15, 5, 64, 3});
+  const auto engine = engine_of(name, 1024, shape);
+  if (!engine) return;
+  const auto single = engine_of(name, 1, shape), seven = engine_of(name, 7, shape);
+  CAPTURE(shape.hidden);
+  for (const size_t count : {2, 3, 4, 5, 8, 4, 2}) {
+    for (const float temperature : {0.0f, 1.0f}) {
+      CAPTURE(count, temperature);
+      std::vector<Request> requests;
+      for (size_t i = 0; i < count; ++i) {
+        std::vector<int32_t> prompt(5 + 71 * i, 3);
+        for (size_t j = 0; j < prompt.size(); ++j) prompt[j] = static_cast<int32_t>((37 * j + i) % 16000);
+        requests.push_back({prompt, params_of(temperature, static_cast<int32_t>(300 + 20 * i), 3 + i)});
+      }
+      const auto tokens_of = [&](Engine& by) {
+        std::vector<std::vector<int32_t>> tokens;
+        for (const Output& output : run_together(by, requests)) tokens.push_back(output.tokens);
+        return tokens;
+      };
+      const auto expected = tokens_of(*single);
+      const DecodeCounters before = cuda_decode_counters(engine->backend());
+      CHECK(tokens_of(*engine) == expected);
+      const DecodeCounters counted = since(*engine, before);
+      CHECK(counted.steps >= 290);
+      CHECK(counted.launches < counted.steps / 2);
+      CHECK(tokens_of(*seven) == expected);
+      // Ids that end one of them: the others go on.
+      requests.back().params.stop_token_ids = {expected.back()[100]};
+      requests.front().params.stop_token_ids = {expected.front()[200]};
+      CHECK(tokens_of(*engine) == tokens_of(*single));
+    }
+  }
+}
+
 // Key/value heads that share blocks out otherwise, and layers of fewer stages than the ring has.
 TEST_CASE("going on: shapes that do not fill stages") {
   const char* name = "going on: shapes that do not fill stages";
-  const SmallShape shape =
-      GENERATE(SmallShape{896, 4864, 14, 2, 64, 3}, SmallShape{576, 1536, 9, 3, 64, 2}, SmallShape{576, 1536, 9, 3, 64, 4});
+  const SmallShape shape = GENERATE(SmallShape{896, 4864, 14, 2, 64, 3}, SmallShape{576, 1536, 9, 3, 64, 2},
+                                    SmallShape{576, 1536, 9, 3, 64, 4}, SmallShape{960, 2560, 15, 5, 64, 3});
   const auto engine = engine_of(name, 1024, shape);
   if (!engine) return;
   CAPTURE(shape.hidden, shape.mlp);

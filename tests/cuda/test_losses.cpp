@@ -77,6 +77,20 @@ void check_going_on(ProbedSteps& steps, StepModel& model, const Step& step, cons
     REQUIRE(StepResults(model, 1).same_bits_as(expected));
   }
 }
+// The same of several rows, whose tokens are each step's own.
+void check_going_on_of_several(Backend& backend, ProbedSteps& steps, StepModel& model, const std::vector<int32_t>& which, int loser,
+                               int group) {
+  TokenChain chain(backend, model, last_step(model, which, kLast, warm_rows(which.size())), which.size());
+  const std::vector<int32_t> expected = chain.expected(steps, 20);
+  for (const Loss& loss : kLosses) {
+    if (loss.layer == 1 || loss.phase == decode::output_product || loss.phase == decode::combination) continue;
+    chain.begin(steps);
+    check_loss(steps, loss, loser, group, "several rows going on", [&] { chain.go_on(steps, 20, 0); });
+    chain.begin(steps);
+    chain.go_on(steps, 20, 0);
+    REQUIRE(chain.tokens() == expected);
+  }
+}
 
 // Steps of one row, three and five, each with each of kLosses that is not left out, and one behind it that is sound; then going on.
 void check_losses(Backend& backend, StepModel& model, const ModelDims& dims, int loser,
@@ -98,7 +112,11 @@ void check_losses(Backend& backend, StepModel& model, const ModelDims& dims, int
       REQUIRE(StepResults(model, which.size()).same_bits_as(expected));
     }
     // Wider shapes' kernels end with every step.
-    if (which.size() == 1 && dims.hidden <= decode::kStageColumns) check_going_on(losing, model, step, expected, loser, group);
+    if (dims.hidden > decode::kStageColumns) continue;
+    if (which.size() == 1)
+      check_going_on(losing, model, step, expected, loser, group);
+    else
+      check_going_on_of_several(backend, losing, model, which, loser, group);
   }
 }
 

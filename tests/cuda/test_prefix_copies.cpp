@@ -51,7 +51,7 @@ TEST_CASE("a step that begins with a copy goes on as the copied sequence does, e
       model.set_first_chunk(kTo);
       model.step.copies.clear();
       model.fill(0, kKnown);
-      model.set_token(5 + i);
+      model.set_tokens({5 + i});
       backend->run_step(model.step);
       CHECK_FALSE(same_bits(run(kKnown, rows), expected));
       model.step.copies = {{kFrom, kTo, kKnown}};

@@ -29,7 +29,9 @@ class PlayedDevice final : public RunOnDevice {
   std::optional<StepOutcome> outcome(uint32_t number) override {
     pass();
     if (ends_.size() <= number || !ends_[number]) return std::nullopt;
-    return StepOutcome{*ends_[number], token(number)};
+    StepOutcome outcome{*ends_[number], {}};
+    outcome.ids.fill(token(number));
+    return outcome;
   }
   bool idle() override { return !working_ && stream_.empty(); }
   void other_work() { stream_.push_back(0); }
@@ -90,9 +92,9 @@ TEST_CASE("run on: a kernel takes over step after step, one of them ahead") {
     run_on.run(step_of(&places[n % 2]));
     REQUIRE(run_on.number_of(&places[n % 2]) == n);
     REQUIRE_FALSE(run_on.number_of(&places[(n + 1) % 2]));
-    if (n > 1) REQUIRE(run_on.wait(n - 1) == device.token(n - 1));
+    if (n > 1) REQUIRE(run_on.wait(n - 1)[0] == device.token(n - 1));
   }
-  REQUIRE(run_on.wait(20) == device.token(20));
+  REQUIRE(run_on.wait(20)[0] == device.token(20));
   CHECK(device.launches == 1);
   CHECK(run_on.launches() == 1);
   CHECK(run_on.steps() == 20);
@@ -105,25 +107,25 @@ TEST_CASE("run on: a step that the kernel did not wait for is launched") {
   SampledToken out;
   SECTION("when it comes too late") {
     run_on.run(step_of(&out));
-    REQUIRE(run_on.wait(1) == device.token(1));
+    REQUIRE(run_on.wait(1)[0] == device.token(1));
     run_on.run(step_of(&out));
-    REQUIRE(run_on.wait(2) == device.token(2));
+    REQUIRE(run_on.wait(2)[0] == device.token(2));
     CHECK(device.launches == 2);
   }
   SECTION("when it is of another kind") {
     run_on.run(step_of(&out));
     run_on.run(step_of(&out, 200));
     CHECK(device.launches == 2);
-    REQUIRE(run_on.wait(1) == device.token(1));
-    REQUIRE(run_on.wait(2) == device.token(2));
+    REQUIRE(run_on.wait(1)[0] == device.token(1));
+    REQUIRE(run_on.wait(2)[0] == device.token(2));
   }
   SECTION("when a launch has had its steps") {
     device.most_steps = 3;
     for (uint32_t n = 1; n <= 9; ++n) {
       run_on.run(step_of(&out));
-      if (n > 1) REQUIRE(run_on.wait(n - 1) == device.token(n - 1));
+      if (n > 1) REQUIRE(run_on.wait(n - 1)[0] == device.token(n - 1));
     }
-    REQUIRE(run_on.wait(9) == device.token(9));
+    REQUIRE(run_on.wait(9)[0] == device.token(9));
     CHECK(device.launches == 3);
     CHECK(device.ran == numbers(1, 9));
   }
@@ -140,8 +142,8 @@ TEST_CASE("run on: what else is put on the stream comes behind the steps so far"
   device.other_work();
   run_on.run(step_of(&out));
   run_on.run(step_of(&out));
-  CHECK(run_on.wait(3) == device.token(3));
-  CHECK(run_on.wait(4) == device.token(4));
+  CHECK(run_on.wait(3)[0] == device.token(3));
+  CHECK(run_on.wait(4)[0] == device.token(4));
   device.finish();
   CHECK(device.ran == std::vector<uint32_t>{1, 2, 0, 3, 4});
   CHECK(device.launches == 2);
@@ -154,11 +156,11 @@ TEST_CASE("run on: a step behind a stop id is left out") {
   SampledToken out;
   for (uint32_t n = 1; n <= 3; ++n) {
     run_on.run(step_of(&out));
-    if (n > 1) REQUIRE(run_on.wait(n - 1) == device.token(n - 1));
+    if (n > 1) REQUIRE(run_on.wait(n - 1)[0] == device.token(n - 1));
   }
-  CHECK(run_on.wait(3) == -1);
+  CHECK(run_on.wait(3)[0] == -1);
   run_on.run(step_of(&out));  // of another sequence
-  CHECK(run_on.wait(4) == device.token(4));
+  CHECK(run_on.wait(4)[0] == device.token(4));
   CHECK(device.ran == std::vector<uint32_t>{1, 2, 4});
   CHECK(device.left == std::vector<uint32_t>{3});
   CHECK(run_on.left_out() == 1);
@@ -184,7 +186,7 @@ TEST_CASE("run on: every step runs once and in order") {
       } else if (what < 7 && waited < number) {
         ++waited;
         const bool left = std::find(device.left.begin(), device.left.end(), waited) != device.left.end();
-        const int32_t token = run_on.wait(waited);
+        const int32_t token = run_on.wait(waited)[0];
         if (token == -1)
           REQUIRE(std::find(device.stops.begin(), device.stops.end(), waited - 1) != device.stops.end());
         else

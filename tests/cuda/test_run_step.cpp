@@ -116,7 +116,7 @@ TEST_CASE("what only the device sees becomes an error") {
   if (!backend) return;
   StepModel model(*backend, of_rows(1));
   model.fill(0, 1);
-  model.set_token(StepModelOptions().dims.vocab);
+  model.set_tokens({StepModelOptions().dims.vocab});
   backend->run_step(model.step);
   std::string text;
   try {
