@@ -1,5 +1,6 @@
 #include "cuda/decode/decode_step.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/error.h"
@@ -150,11 +151,13 @@ std::string why_not_model(const std::vector<CompiledShape>& shapes, const CudaCo
   if (model.kv != DType::bf16) return "takes a bfloat16 KV cache";
   if (model.chunk_tokens % shape->positions != 0) return fmt::format("takes KV chunks of a multiple of {} tokens", shape->positions);
   const int kernel_rows = decode::rows_of_kernel(rows);
-  const int64_t blocks = decode::max_own_blocks(kernel_rows) / kernel_rows - 1;
+  const int64_t blocks = decode::max_own_blocks(kernel_rows, shape->goes_on) / kernel_rows - 1;
   const int64_t most = blocks * shape->head_blocks * shape->positions;
   if (model.longest > most)
     return fmt::format("takes contexts of at most {} tokens{}", most,
-                       rows > decode::kFewerRows ? fmt::format(" in more than {} rows", decode::kFewerRows) : "");
+                       rows > decode::kFewerRows    ? fmt::format(" in more than {} rows", decode::kFewerRows)
+                       : rows > 1 && shape->goes_on ? " in more than 1 row"
+                                                    : "");
   if (int64_t{model.chunks} * dims.kv_heads * 2 * model.chunk_tokens / shape->positions > INT32_MAX) return "takes smaller KV caches";
   if (model.weights != DType::bf16) return "takes bfloat16 weights";
   return {};
@@ -256,7 +259,7 @@ DecodeLaunch DecodeSteps::launch_of(CudaContext& context, const Step& step) {
   p.pace = pace(98);
   p.head_pace = pace(90);
   made.launch = launch_for(shape, step.capacity.tokens);
-  made.rows = step.capacity.tokens;
+  made.rows = std::min(step.capacity.tokens, step.capacity.logit_rows);
   return made;
 }
 

@@ -21,8 +21,9 @@ constexpr int kMaxLayers = 64;
 constexpr int kMaxRows = 8, kFewerRows = 4;
 // How many rows the kernel takes that runs a step of so many.
 constexpr int rows_of_kernel(int rows) { return rows == 1 ? 1 : rows <= kFewerRows ? kFewerRows : kMaxRows; }
-// Blocks of positions that a thread block can own, see stream.cuh: of one sequence, or of all together.
-constexpr int max_own_blocks(int rows) { return rows == 1 ? 512 : 1040; }
+// Blocks of positions that a thread block can own, see stream.cuh: of one sequence, or of all together. Fewer where a kernel that goes on
+// by itself has them twice.
+constexpr int max_own_blocks(int rows, bool goes_on) { return rows == 1 ? 512 : rows == kMaxRows || goes_on ? 1040 : 2048; }
 // Words of the edges that the kernel for one row and that for several have memory for. Shapes with the most of them for one row are those
 // in which 128 blocks share a head of 256; those have few for each of several.
 constexpr int kMostWords = 3 << 16, kMostRowsWords = kMaxRows * (3 << 15);

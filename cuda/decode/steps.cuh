@@ -65,24 +65,24 @@ struct StepShared : StepSets<kRows, kGoesOn> {
   using StepSets<kRows, kGoesOn>::kSets;
   int rows;  // of every step of the launch
   StepNow<kRows> now;
-  OwnBlocks<kRows> own[kSets];  // for the stream
-  uint64_t own_ready;           // own[0] of the first step
-  uint64_t next_ready;          // a set of each step behind it
-  volatile int workers_begun;   // step of the launch that the workers are at, ...
-  volatile int stream_begun;    // ... and the stream,
-  volatile int stream_layers;   // of which it has so many in a step, the head as one of them,
-  volatile int stream_place;    // from this place in the ring on: stage << 1 | parity
-  volatile int stop;            // the workers have left
-  volatile int stalled;         // a wait was given up
-  int32_t drawn[kRows];         // several rows' tokens, below 0 where there is none
-  int next_is_there;            // what block 0 has said of the next step
+  OwnBlocks<kRows, kGoesOn> own[kSets];  // for the stream
+  uint64_t own_ready;                    // own[0] of the first step
+  uint64_t next_ready;                   // a set of each step behind it
+  volatile int workers_begun;            // step of the launch that the workers are at, ...
+  volatile int stream_begun;             // ... and the stream,
+  volatile int stream_layers;            // of which it has so many in a step, the head as one of them,
+  volatile int stream_place;             // from this place in the ring on: stage << 1 | parity
+  volatile int stop;                     // the workers have left
+  volatile int stalled;                  // a wait was given up
+  int32_t drawn[kRows];                  // several rows' tokens, below 0 where there is none
+  int next_is_there;                     // what block 0 has said of the next step
   int goes_on;
 };
 template <class S, int kRows>
 using Steps = StepShared<kRows, S::kGoesOn>;
 
 template <int kRows, bool kGoesOn>
-__device__ inline OwnBlocks<kRows>& own_of_stream(StepShared<kRows, kGoesOn>& sh) {
+__device__ inline OwnBlocks<kRows, kGoesOn>& own_of_stream(StepShared<kRows, kGoesOn>& sh) {
   return sh.own[kGoesOn ? sh.stream_begun & 1 : 0];
 }
 
@@ -104,7 +104,7 @@ __device__ inline void count_own(const StepInputs& in, const KvView& kv, OwnCoun
 }
 // Where it lies, by `threads` threads.
 template <class S, int kRows>
-__device__ inline void find_own(const StepInputs& in, const KvView& kv, OwnBlocks<kRows>& own, int rows, int rank, int thread,
+__device__ inline void find_own(const StepInputs& in, const KvView& kv, OwnBlocks<kRows, S::kGoesOn>& own, int rows, int rank, int thread,
                                 int threads) {
   for (int row = 0; row < rows; ++row) {
     const int* chunk_ids = in.chunk_ids + in.chunk_offsets[row];

@@ -229,7 +229,7 @@ struct Producer {
   __device__ void keys_and_values(int layer, int window, int group, int rank) {
     constexpr int kHalf = kStageBytes / 2;
     if (!S::kAllShare && group >= S::kKvHeads) return;
-    const OwnBlocks<kRows>& own = own_of_stream(steps);
+    const OwnBlocks<kRows, S::kGoesOn>& own = own_of_stream(steps);
     const __nv_bfloat16* base = kv_row<__nv_bfloat16>(p.kv, layer, 0, group, false, 0);
     const int64_t to_values = static_cast<int64_t>(p.kv.chunk_tokens) * S::kHeadDim;
     const int rounds = rounds_of<S::row_blocks(kRows)>(own, window, S::kPositions);

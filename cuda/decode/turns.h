@@ -18,10 +18,10 @@ struct OwnCounts {
   int context[kRows];                         // positions before the new one
   int slot_chunk[kRows], slot_offset[kRows];  // where that one's K and V go
 };
-// And where it lies.
-template <int kRows>
+// And where it lies. kGoesOn: in a kernel that goes on by itself.
+template <int kRows, bool kGoesOn>
 struct OwnBlocks : OwnCounts<kRows> {
-  int offset[max_own_blocks(kRows)];  // of a block's first K row within a layer's part of the cache, in kPositions rows
+  int offset[max_own_blocks(kRows, kGoesOn)];  // of a block's first K row within a layer's part of the cache, in kPositions rows
 };
 
 // A row's blocks of positions: this, and every kGroup further, the new one's included. kGroup: thread blocks that share a key/value head,

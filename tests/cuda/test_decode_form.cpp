@@ -103,10 +103,17 @@ TEST_CASE("decode form: the model and its cache") {
   check_form(h100(), model, 8, "takes at most 8 rows");
   ++model.longest;
   check_form(h100(), model, 4, "takes contexts of at most 66048 tokens in more than 4 rows");
-  model.longest = 511 * 16 * 32;
+  model.longest = 259 * 16 * 32;
   check_form(h100(), model, 4, "takes contexts of at most 66048 tokens in more than 4 rows");
   ++model.longest;
+  check_form(h100(), model, 1, "takes contexts of at most 132608 tokens in more than 1 row");
+  model.longest = 511 * 16 * 32;
+  check_form(h100(), model, 1, "takes contexts of at most 132608 tokens in more than 1 row");
+  ++model.longest;
   check_form(h100(), model, 0, "takes contexts of at most 261632 tokens");
+  model.dims = {2048, 6144, 28, 16, 8, 128, 151936};  // Qwen3-1.7B, where no row has its blocks twice
+  model.longest = 511 * 16 * 32;
+  check_form(h100(), model, 4, "takes contexts of at most 66048 tokens in more than 4 rows");
   for (const std::optional<DType> weights : {std::optional(DType::f16), std::optional<DType>()}) {
     model = qwen3_600m();
     model.weights = weights;
