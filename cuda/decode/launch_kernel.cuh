@@ -29,7 +29,6 @@ CompiledShape sizes_of() {
   static_assert(S::kWords <= kMostWords && RowWords<S>::kWords <= kMostRowsWords, "the words' buffers have to be larger");
   shape.words = S::kWords;
   shape.row_words = RowWords<S>::kWords;
-  static_assert(RowWords<S>::kWords <= kMaxRows * S::kWords);
   shape.positions = S::kPositions;
   shape.goes_on = S::kGoesOn;
   shape.layer_stages = S::kLayerStages;
