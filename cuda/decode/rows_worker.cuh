@@ -297,7 +297,7 @@ struct RowsWorker : WorkerBase<S, kRows, kProbe> {
       squares += __shfl_xor_sync(kAllLanes, squares, 1);
       squares += __shfl_xor_sync(kAllLanes, squares, 2);
       squares += __shfl_xor_sync(kAllLanes, squares, 4);
-      uint32_t age = epoch;
+      uint32_t age = epoch;  // its lowest bit is made anew: made before the polls, it went to local memory where shapes are not whole
       asm volatile("" : "+r"(age));
       if (own.output == 0 && own.row < rows()) store_squares(squares_word, squares, age);
     }

@@ -13,7 +13,7 @@ namespace {
 // kGroup: thread blocks that share a key/value head. First positions of the blocks that one of them meets of each row, in the order of the
 // rounds.
 template <int kGroup>
-std::vector<std::vector<int>> met_in_turns(const OwnBlocks<kMaxRows, false>& own, int rows, int rank, int window, int positions) {
+std::vector<std::vector<int>> met_in_turns(const OwnCounts<kMaxRows>& own, int rows, int rank, int window, int positions) {
   std::vector<std::vector<int>> met(static_cast<size_t>(rows));
   const int rounds = rounds_of<kGroup>(own, window, positions);
   for (int round = 0; round < rounds; ++round) {
@@ -41,7 +41,7 @@ std::vector<int> seen_of(int context, int row, int rank, int window, int positio
 
 template <int kGroup>
 void check_turns() {
-  const auto own = std::make_unique<OwnBlocks<kMaxRows, false>>();
+  const auto own = std::make_unique<OwnCounts<kMaxRows>>();
   const std::vector<std::vector<int>> lengths{{0},
                                               {511, 0},
                                               {31, 32, 33},
@@ -80,7 +80,7 @@ TEST_CASE("turns: each block that a row sees comes once, in order") {
 
 // What the workers go by to publish a row's part: in exactly one round it is done, behind its last block or, with none, at once.
 TEST_CASE("turns: a row is done once, and behind its last block") {
-  const auto own = std::make_unique<OwnBlocks<kMaxRows, false>>();
+  const auto own = std::make_unique<OwnCounts<kMaxRows>>();
   for (const int window : {0, 1, 100, 1500}) {
     for (int rank = 0; rank < kGroupBlocks; ++rank) {
       own->first[0] = own->most = 0;
