@@ -103,9 +103,8 @@ __device__ inline uint64_t l2_policy(L2Use use) {
     asm("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
   return policy;
 }
-// `bytes` consecutive bytes, a multiple of 16 at multiples of 16, to shared memory, to be read once: they are the first to leave L2 again.
-__device__ inline void copy_bytes(void* to, const void* from, uint32_t bytes, uint64_t& barrier) {
-  const uint64_t policy = l2_policy(L2Use::no_more);
+// `bytes` consecutive bytes, a multiple of 16 at multiples of 16, to shared memory.
+__device__ inline void copy_bytes(void* to, const void* from, uint32_t bytes, uint64_t& barrier, uint64_t policy) {
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
                    shared_address(to)),
                "l"(from), "r"(bytes), "r"(shared_address(&barrier)), "l"(policy)

@@ -147,11 +147,14 @@ struct ManyBlock {
 
   // ---- The producer.
 
-  // A tile as the producer needs it; each lane describes one of 32.
+  // A tile as the producer needs it; each lane describes one of 32, so that little is left to be done between two tiles: what a block
+  // reads in a microsecond is bound by how soon one tile is asked for behind another (docs/performance.md).
   struct Copy {
     int row, kv_head, low, high, offset;  // visible positions [low, high) of the tile; offset: of the tile in its chunk
     int chunks[kTileTokens / 16];         // of the tile
-    bool newest;                          // holds the row's own position
+    const void* whole;                    // K of the tile, if V lies behind it and all of both is visible; null otherwise
+    const bf16* q;
+    bool newest;  // holds the row's own position
   };
 
   __device__ Copy describe(int at) const {
@@ -171,11 +174,20 @@ struct ManyBlock {
       const int position = base + (i << a.chunk_shift);
       c.chunks[i] = (i << a.chunk_shift) < kTileTokens && position < range.end ? a.in.chunk_ids[table + (position >> a.chunk_shift)] : 0;
     }
+    if (a.kv.chunk_tokens == kTileTokens && c.high - c.low == kTileTokens)
+      c.whole = kv_row<KV>(a.kv, a.layer, c.chunks[0], c.kv_head, false, 0);
+    c.q = static_cast<const bf16*>(a.q) + (static_cast<int64_t>(c.row) * a.heads + c.kv_head * p.group) * kDh;
     return c;
   }
 
-  // Asks for K and V of the tile that lane `source` has described, and announces q's bytes too.
-  __device__ void copy_tile(const Copy& mine, int source, int stage) const {
+  // Asks for K and V of the lane's tile, which is a whole chunk, and announces q's bytes too.
+  __device__ void copy_whole(const Copy& mine, int stage, uint64_t policy) const {
+    shared.visible[stage] = make_int2(0, kTileTokens);
+    arrive_expecting(shared.full[stage], 2 * Worker::kBytes + q_bytes());
+    copy_bytes(shared.stage(stage), mine.whole, 2 * Worker::kBytes, shared.full[stage], policy);
+  }
+  // The same of the tile that lane `source` has described, whatever it is; called by all lanes.
+  __device__ void copy_pieces(const Copy& mine, int source, int stage, uint64_t policy) const {
     const int low = __shfl_sync(kAllLanes, mine.low, source), high = __shfl_sync(kAllLanes, mine.high, source);
     const int offset = __shfl_sync(kAllLanes, mine.offset, source), kv_head = __shfl_sync(kAllLanes, mine.kv_head, source);
     const int part = lane >> 1, is_v = lane & 1, part_tokens = min(a.kv.chunk_tokens, kTileTokens);
@@ -187,48 +199,51 @@ struct ManyBlock {
     }
     if (lane == 0) {
       shared.visible[stage] = make_int2(low, high);
-      arrive_expecting(shared.full[stage], (high - low) * 2 * Worker::kRowBytes + p.group * kDh * 2);
+      arrive_expecting(shared.full[stage], (high - low) * 2 * Worker::kRowBytes + q_bytes());
     }
     __syncwarp();
-    if (a.kv.chunk_tokens == kTileTokens && high - low == kTileTokens) {  // a whole chunk: V lies behind K
-      if (lane == 0)
-        copy_bytes(shared.stage(stage), kv_row<KV>(a.kv, a.layer, chunk, kv_head, false, 0), 2 * Worker::kBytes, shared.full[stage]);
-      return;
-    }
     const int from = max(low, part * part_tokens), past = min(high, (part + 1) * part_tokens);
     if (part * part_tokens >= kTileTokens || from >= past) return;
     copy_bytes(shared.stage(stage) + is_v * Worker::kBytes + from * Worker::kRowBytes,
                kv_row<KV>(a.kv, a.layer, chunk, kv_head, is_v, offset + from - part * part_tokens), (past - from) * Worker::kRowBytes,
-               shared.full[stage]);
+               shared.full[stage], policy);
   }
-  __device__ void copy_q(const Copy& tile, int stage) const {
-    const int64_t head = static_cast<int64_t>(tile.row) * a.heads + tile.kv_head * p.group;
-    copy_bytes(shared.stage(stage) + 2 * Worker::kBytes, static_cast<const bf16*>(a.q) + head * kDh, p.group * kDh * 2, shared.full[stage]);
+  __device__ int q_bytes() const { return p.group * kDh * 2; }
+  __device__ void copy_q(const Copy& tile, int stage, uint64_t policy) const {
+    copy_bytes(shared.stage(stage) + 2 * Worker::kBytes, tile.q, q_bytes(), shared.full[stage], policy);
   }
 
   __device__ void produce() const {
+    const uint64_t policy = l2_policy(L2Use::no_more);
     int stage = 0, early = 0;  // early: tiles asked for before the kernels in front have ended
     uint32_t parity = 1;
     bool waited = false;
     const auto wait_in_front = [&](const Copy& mine) {
       wait_for_previous();
       waited = true;
-      if (lane < early) copy_q(mine, lane);
+      if (lane < early) copy_q(mine, lane, policy);
     };
     Copy next = describe(first + lane);
-    long long due = 0;
+    uint32_t due = clock32();
     for (int base = first; base < end; base += 32) {
       const Copy mine = next;
-      for (int i = 0; i < min(32, end - base); ++i) {
+      const unsigned wholes = __ballot_sync(kAllLanes, mine.whole != nullptr), newest = __ballot_sync(kAllLanes, mine.newest);
+      const int count = min(32, end - base);
+      for (int i = 0; i < count; ++i) {
         if (i == 2) next = describe(base + 32 + lane);  // early: it reads tables in memory
-        if (!waited && (i == p.stages || __shfl_sync(kAllLanes, mine.newest, i))) wait_in_front(mine);
+        if (!waited && (i == p.stages || (newest >> i & 1))) wait_in_front(mine);
         wait_at_leisure(shared.empty[stage], parity, p.fault);
-        if (kBeside) due = wait_until(due, __shfl_sync(kAllLanes, mine.high - mine.low, i) * 2 * Worker::kRowBytes);
-        copy_tile(mine, i, stage);
-        if (!waited)
-          ++early;
-        else if (lane == i)
-          copy_q(mine, stage);
+        if (kBeside) due = wait_until(due);
+        if (wholes >> i & 1) {
+          if (lane == i) {
+            copy_whole(mine, stage, policy);
+            if (waited) copy_q(mine, stage, policy);
+          }
+        } else {
+          copy_pieces(mine, i, stage, policy);
+          if (waited && lane == i) copy_q(mine, stage, policy);
+        }
+        if (!waited) ++early;
         __syncwarp();
         if (++stage == p.stages) stage = 0, parity ^= 1;
       }
@@ -238,12 +253,14 @@ struct ManyBlock {
     // Not before: blocks of the next kernel would take room from the other half's while they wait for this one.
     if (kBeside) let_next_start();
   }
-  // Until `bytes` more may be asked for; returns when the next may be. What is late may catch up over a tile.
-  __device__ long long wait_until(long long due, int bytes) const {
-    long long now;
-    do now = clock64();
-    while (now < due);
-    return max(due, now - 2 * Worker::kBytes / 1024 * p.pace) + (bytes * p.pace >> 10);
+  __device__ static uint32_t clock32() { return static_cast<uint32_t>(clock()); }
+  // Until a tile more may be asked for; returns when the next may be. What is late may catch up over a tile.
+  __device__ uint32_t wait_until(uint32_t due) const {
+    const uint32_t tile = 2 * Worker::kBytes / 1024 * p.pace;  // clocks; of a tile of which less is visible, too
+    uint32_t now;
+    do now = clock32();
+    while (static_cast<int32_t>(now - due) < 0);
+    return static_cast<int32_t>(now - due) > static_cast<int32_t>(tile) ? now : due + tile;
   }
 
   // ---- The workers.

@@ -85,6 +85,7 @@ struct RowProductBlock {
   // Brings the weights of all the block's items, each into its stage as soon as that is free. One thread, at a pace that leaves room in the
   // memory system: under a burst of every block's copies at once the few bytes that a kernel waits for take several times as long.
   __device__ void produce() const {
+    const uint64_t policy = l2_policy(L2Use::no_more);
     int stage = 0;
     uint32_t parity = 1;
     long long due = clock64();
@@ -104,7 +105,7 @@ struct RowProductBlock {
             }
             due = max(due + gap, clock64());
             copy_bytes(to + (i + half * kStored) * s.weight_stride, from + (i + static_cast<int64_t>(half) * p.n) * p.a.weight_stride,
-                       bytes, s.full[stage]);
+                       bytes, s.full[stage], policy);
           }
         }
         if (++stage == p.stages) stage = 0, parity ^= 1;
