@@ -152,8 +152,9 @@ struct ManyBlock {
   struct Copy {
     int row, kv_head, low, high, offset;  // visible positions [low, high) of the tile; offset: of the tile in its chunk
     int chunks[kTileTokens / 16];         // of the tile
-    const void* whole;                    // K of the tile, if V lies behind it and all of both is visible; null otherwise
+    const void* k;                        // of the tile, if it is whole
     const bf16* q;
+    bool whole;   // V lies behind K, and all of both is visible
     bool newest;  // holds the row's own position
   };
 
@@ -174,8 +175,8 @@ struct ManyBlock {
       const int position = base + (i << a.chunk_shift);
       c.chunks[i] = (i << a.chunk_shift) < kTileTokens && position < range.end ? a.in.chunk_ids[table + (position >> a.chunk_shift)] : 0;
     }
-    if (a.kv.chunk_tokens == kTileTokens && c.high - c.low == kTileTokens)
-      c.whole = kv_row<KV>(a.kv, a.layer, c.chunks[0], c.kv_head, false, 0);
+    c.whole = a.kv.chunk_tokens == kTileTokens && c.high - c.low == kTileTokens;
+    c.k = kv_row<KV>(a.kv, a.layer, c.chunks[0], c.kv_head, false, 0);
     c.q = static_cast<const bf16*>(a.q) + (static_cast<int64_t>(c.row) * a.heads + c.kv_head * p.group) * kDh;
     return c;
   }
@@ -184,7 +185,7 @@ struct ManyBlock {
   __device__ void copy_whole(const Copy& mine, int stage, uint64_t policy) const {
     shared.visible[stage] = make_int2(0, kTileTokens);
     arrive_expecting(shared.full[stage], 2 * Worker::kBytes + q_bytes());
-    copy_bytes(shared.stage(stage), mine.whole, 2 * Worker::kBytes, shared.full[stage], policy);
+    copy_bytes(shared.stage(stage), mine.k, 2 * Worker::kBytes, shared.full[stage], policy);
   }
   // The same of the tile that lane `source` has described, whatever it is; called by all lanes.
   __device__ void copy_pieces(const Copy& mine, int source, int stage, uint64_t policy) const {
@@ -227,7 +228,7 @@ struct ManyBlock {
     uint32_t due = clock32();
     for (int base = first; base < end; base += 32) {
       const Copy mine = next;
-      const unsigned wholes = __ballot_sync(kAllLanes, mine.whole != nullptr), newest = __ballot_sync(kAllLanes, mine.newest);
+      const unsigned wholes = __ballot_sync(kAllLanes, mine.whole), newest = __ballot_sync(kAllLanes, mine.newest);
       const int count = min(32, end - base);
       for (int i = 0; i < count; ++i) {
         if (i == 2) next = describe(base + 32 + lane);  // early: it reads tables in memory
