@@ -150,9 +150,9 @@ struct ManyBlock {
   // A tile as the producer needs it; each lane describes one of 32, so that little is left to be done between two tiles: what a block
   // reads in a microsecond is bound by how soon one tile is asked for behind another (docs/performance.md).
   struct Copy {
-    int row, kv_head, low, high, offset;  // visible positions [low, high) of the tile; offset: of the tile in its chunk
-    int chunks[kTileTokens / 16];         // of the tile
-    const void* k;                        // of the tile, if it is whole
+    int kv_head, low, high, offset;  // visible positions [low, high) of the tile; offset: of the tile in its chunk
+    int chunks[kTileTokens / 16];    // of the tile
+    const void* k;                   // of the tile, if it is whole
     const bf16* q;
     bool whole;   // V lies behind K, and all of both is visible
     bool newest;  // holds the row's own position
@@ -164,7 +164,6 @@ struct ManyBlock {
     const TilePlace place = line.find(at);
     const VisibleRange range = visible_range(a, place.sequence);
     const int base = (range.first_tile() + place.tile) * kTileTokens, table = shared.tables[place.sequence];
-    c.row = a.in.query_offsets[place.sequence];
     c.kv_head = place.kv_head;
     c.low = max(range.begin - base, 0);
     c.high = min(range.end - base, kTileTokens);
@@ -177,7 +176,8 @@ struct ManyBlock {
     }
     c.whole = a.kv.chunk_tokens == kTileTokens && c.high - c.low == kTileTokens;
     c.k = kv_row<KV>(a.kv, a.layer, c.chunks[0], c.kv_head, false, 0);
-    c.q = static_cast<const bf16*>(a.q) + (static_cast<int64_t>(c.row) * a.heads + c.kv_head * p.group) * kDh;
+    const int64_t row = a.in.query_offsets[place.sequence];
+    c.q = static_cast<const bf16*>(a.q) + (row * a.heads + c.kv_head * p.group) * kDh;
     return c;
   }
 
