@@ -147,8 +147,8 @@ struct ManyBlock {
 
   // ---- The producer.
 
-  // A tile as the producer needs it; each lane describes one of 32, so that little is left to be done between two tiles: what a block
-  // reads in a microsecond is bound by how soon one tile is asked for behind another (docs/performance.md).
+  // A tile as the producer needs it; each lane describes one of 32, so that little is left to be done between two tiles: beside the step's
+  // other half, how soon one is asked for behind another is what bounds the stream (docs/performance.md).
   struct Copy {
     int kv_head, low, high, offset;  // visible positions [low, high) of the tile; offset: of the tile in its chunk
     int chunks[kTileTokens / 16];    // of the tile
