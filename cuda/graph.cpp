@@ -5,7 +5,7 @@
 namespace bolide {
 namespace {
 
-constexpr size_t kMaxGraphs = 64;  // places x capacity buckets x ways to sample x forms
+constexpr size_t kMaxGraphs = 128;  // places x capacity buckets x ways to sample x forms
 constexpr CudaSite kSite{"step"};
 
 template <class T>

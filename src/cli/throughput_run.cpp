@@ -118,10 +118,11 @@ ThroughputResult ThroughputRunner::run(const std::vector<WorkloadRequest>& workl
 std::vector<WorkloadRequest> warm_up_workload(int32_t sequences, int32_t step_tokens, int32_t longest_prompt, int32_t vocab) {
   constexpr int32_t kStepsEach = 4, kPrompt = 16;
   std::vector<WorkloadRequest> requests(static_cast<size_t>(sequences));
+  const int32_t each = std::max(kPrompt, step_tokens / sequences);
   int32_t output = kStepsEach;
   for (int32_t i = sequences - 1, group = (sequences + 1) / 2; i >= 0; --i) {
     WorkloadRequest& request = requests[static_cast<size_t>(i)];
-    const int32_t tokens = i == 0 ? std::min(step_tokens, longest_prompt) : std::min(kPrompt, longest_prompt);
+    const int32_t tokens = std::min(i == 0 ? step_tokens : each, longest_prompt);
     request.prompt = random_tokens(tokens, vocab, /*seed=*/0x77, /*place=*/1, static_cast<uint32_t>(i));
     request.output = output;
     if (--group > 0) continue;

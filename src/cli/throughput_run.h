@@ -48,8 +48,8 @@ class ThroughputRunner {
   std::function<void(size_t)> progress_;
 };
 
-// Requests that take a device through what a run will ask of it: one prompt as long as a step, and as many sequences side by side as
-// run later, which end in groups, so that every batch size between powers of two occurs.
+// Requests that take a device through what a run will ask of it: prompts that fill a step, one of them as long as a step if there is one
+// so long, and as many sequences side by side as run later, which end in groups, so that every batch size between powers of two occurs.
 std::vector<WorkloadRequest> warm_up_workload(int32_t sequences, int32_t step_tokens, int32_t longest_prompt, int32_t vocab);
 
 // Bytes of K and V that the output tokens of a request read, its first one apart: that one comes with the prefill.

@@ -99,21 +99,6 @@ bool has_one_row_each(const Batch& batch) {
   return true;
 }
 
-// Capacities that steps are built for, smallest first: powers of two up to the whole. A backend's launch geometry (and captured graph)
-// follows a step's capacity, so that a step of one row should not be launched for hundreds.
-std::vector<StepCapacity> capacity_buckets(const StepCapacity& whole) {
-  std::vector<StepCapacity> buckets;
-  for (int32_t tokens = 1; tokens < whole.tokens; tokens *= 2) {
-    StepCapacity bucket = whole;
-    bucket.tokens = tokens;
-    bucket.sequences = std::min(whole.sequences, tokens);
-    bucket.logit_rows = std::min(whole.logit_rows, tokens);
-    buckets.push_back(bucket);
-  }
-  buckets.push_back(whole);
-  return buckets;
-}
-
 KvCacheSpec kv_cache_spec(const ModelConfig& config, const ExecutorOptions& options) {
   KvCacheSpec spec;
   spec.layers = config.layers;

@@ -1,6 +1,7 @@
 #include "exec/memory_plan.h"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 
 #include "exec/step_layout.h"
@@ -46,6 +47,22 @@ StepCapacity step_capacity(int32_t tokens, int32_t sequences, int32_t logit_rows
   capacity.logit_biases = static_cast<int32_t>(
       std::min<int64_t>(kLargest, static_cast<int64_t>(capacity.seen_tokens) + saturated_product(kMaxLogitBiases, sequences)));
   return capacity;
+}
+
+std::vector<StepCapacity> capacity_buckets(const StepCapacity& whole) {
+  const auto step = [](int64_t tokens) {
+    return tokens < kFineTokens ? tokens : static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(tokens)) / 4);
+  };
+  std::vector<StepCapacity> buckets;
+  for (int64_t tokens = 1; tokens < whole.tokens; tokens += step(tokens)) {
+    StepCapacity bucket = whole;
+    bucket.tokens = static_cast<int32_t>(tokens);
+    bucket.sequences = std::min(whole.sequences, bucket.tokens);
+    bucket.logit_rows = std::min(whole.logit_rows, bucket.tokens);
+    buckets.push_back(bucket);
+  }
+  buckets.push_back(whole);
+  return buckets;
 }
 
 int32_t chunks_for(int64_t ctx_size, int32_t sequences, int32_t chunk_tokens) {

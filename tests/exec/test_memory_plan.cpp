@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <limits>
 
 #include "catch.h"
@@ -41,6 +42,26 @@ TEST_CASE("a step has a logits row for every sequence and saturates") {
   const StepCapacity large = step_capacity(512, 4096, 1, int64_t{1} << 40, 64);
   CHECK(large.seen_tokens == std::numeric_limits<int32_t>::max());
   CHECK(large.logit_biases == std::numeric_limits<int32_t>::max());
+}
+
+TEST_CASE("steps are built for capacities that fit them: within a factor of two, many rows within a fourth") {
+  for (const int32_t most : {1, 3, 256, 300, 2048, 8192}) {
+    const StepCapacity whole = step_capacity(most, 16, 40, 1000, 64);
+    const std::vector<StepCapacity> buckets = capacity_buckets(whole);
+    REQUIRE(buckets.back().tokens == most);
+    CHECK(buckets.back().sequences == 16);
+    CHECK(buckets.back().logit_rows == 40);
+    int32_t below = 0;
+    for (const StepCapacity& bucket : buckets) {
+      const int32_t fewest = below + 1;  // tokens of the steps that take this capacity
+      REQUIRE(bucket.tokens >= fewest);
+      CHECK((fewest > kFineTokens ? 4 * bucket.tokens <= 5 * fewest : bucket.tokens < 2 * fewest));
+      if (bucket.tokens < most) CHECK(bucket.sequences == std::min(16, bucket.tokens));
+      if (bucket.tokens < most) CHECK(bucket.logit_rows == std::min(40, bucket.tokens));
+      CHECK(bucket.chunk_ids == whole.chunk_ids);
+      below = bucket.tokens;
+    }
+  }
 }
 
 TEST_CASE("the workspace of a 0.6B model stays far below 150 MB") {
