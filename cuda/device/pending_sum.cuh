@@ -10,12 +10,21 @@ namespace bolide {
 // x, elements i .. i + 3 of a row, plus what is owed to them; stored back.
 __device__ inline void settle(Pack<float, 4>& x, const PendingSum& owed, int row, int i) {
   using Vector = Pack<float, 4>;
+  constexpr int kAtOnce = 4;  // parts that are asked for together: one behind the other, each takes a round trip to L2
   const float* from = owed.parts + row * owed.stride + i;
-  Vector sum = *reinterpret_cast<const Vector*>(from);
-  for (int part = 1; part < owed.count; ++part) {
-    const Vector v = *reinterpret_cast<const Vector*>(from + part * owed.part_stride);
+  Vector sum;
+  for (int first = 0; first < owed.count; first += kAtOnce) {
+    Vector part[kAtOnce];
 #pragma unroll
-    for (int e = 0; e < 4; ++e) sum.v[e] += v.v[e];
+    for (int k = 0; k < kAtOnce; ++k) {
+      if (first + k < owed.count) part[k] = *reinterpret_cast<const Vector*>(from + (first + k) * owed.part_stride);
+    }
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      if (first + k >= owed.count) continue;
+#pragma unroll
+      for (int e = 0; e < 4; ++e) sum.v[e] = first + k == 0 ? part[k].v[e] : sum.v[e] + part[k].v[e];
+    }
   }
 #pragma unroll
   for (int e = 0; e < 4; ++e) x.v[e] += owed.bias ? sum.v[e] + owed.bias[i + e] : sum.v[e];

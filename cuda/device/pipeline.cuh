@@ -110,6 +110,11 @@ __device__ inline void copy_bytes(void* to, const void* from, uint32_t bytes, ui
                "l"(from), "r"(bytes), "r"(shared_address(&barrier)), "l"(policy)
                : "memory");
 }
+__device__ inline void copy_bytes(void* to, const void* from, uint32_t bytes, uint64_t& barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(shared_address(to)), "l"(from),
+               "r"(bytes), "r"(shared_address(&barrier))
+               : "memory");
+}
 // One box of the map, whose element (x, y) or (x, y, z) is its first, to shared memory; its bytes count at `barrier`.
 __device__ inline void copy_box(uint32_t to, const CUtensorMap* map, int x, int y, uint64_t& barrier, uint64_t policy) {
   asm volatile(

@@ -15,6 +15,8 @@
 // other read less and were slower (docs/performance.md).
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/architectures.h"
 #include "cuda/device/dependent.cuh"
 #include "cuda/device/launch.h"
@@ -24,6 +26,13 @@
 #include "cuda/tensor_map.h"
 
 namespace bolide {
+
+// The largest power of two that is at most `value` and `most`.
+constexpr int floor_to_power_of_two(int value, int most) {
+  int power = 1;
+  while (2 * power <= value && 2 * power <= most) power *= 2;
+  return power;
+}
 
 struct TileOperands {
   CUtensorMap x, weight;
@@ -51,6 +60,19 @@ struct TilePlaceOfSums {
   int first_row, first_output, rows, part;  // rows: of the step; part: of K
 };
 
+// What a kernel's ending wants besides the sums. It asks for it while products are under way: each read behind them would hold up the
+// kernel for a round trip to L2, and beside an attention those are long. An ending that wants nothing derives from this.
+struct SumsAlone {
+  // Of each row of the tile, so many bytes from row_bytes(first output) + row * kRowBytes on (null: not for these outputs), which come
+  // through the ring behind the last piece, once the kernels in front have ended. At multiples of 16.
+  static constexpr int kRowBytes = 0;
+  __device__ const void* row_bytes(int) const { return nullptr; }
+  // Made by the consumers before the first piece is here, of what no kernel of the step writes.
+  struct Shared {};
+  struct Early {};
+  __device__ Early begin(Shared&, const TilePlaceOfSums&) const { return {}; }
+};
+
 // Of four values of each lane of a quad: lane t receives what the lanes 0 .. 3 hold as their value t. Four blocks of 8 columns, of which a
 // lane holds 2 columns each, become one block a lane, which it stores at once.
 __device__ inline void transpose_quad(uint32_t (&w)[4]) {
@@ -67,15 +89,18 @@ __device__ inline void transpose_quad(uint32_t (&w)[4]) {
   }
 }
 
-template <class S>
+template <class S, class Ending>
 struct TileBlock {
   struct Pipeline {
     uint64_t full[S::kStages], empty[S::kStages];
+    typename Ending::Shared of_ending;
   };
   const TileOperands& a;
+  const Ending& ending;
   Pipeline& pipe;
-  const uint32_t base;  // shared address of the stages
-  const int rows;       // of the step
+  unsigned char* const stages;  // aligned
+  const uint32_t base;          // the same as a shared address
+  const int rows;               // of the step
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
   const int first_row = blockIdx.x * S::kRows, first_output = blockIdx.y * S::kWidth;
   const int begin = static_cast<int>(blockIdx.z * a.pieces / gridDim.z), end = static_cast<int>((blockIdx.z + 1) * a.pieces / gridDim.z);
@@ -87,6 +112,9 @@ struct TileBlock {
   __device__ uint32_t weight_panel(int i, int panel) const {
     return base + stage_of(i) * S::kPieceBytes + S::kPanels * S::kRowPanelBytes + panel * S::kWeightPanelBytes;
   }
+  // The rows' bytes that the ending wants follow the last piece in the ring: kRowsAStage of them in each of the next stages.
+  static constexpr int kRowsAStage = Ending::kRowBytes ? floor_to_power_of_two(S::kPieceBytes / Ending::kRowBytes, S::kRows) : S::kRows;
+  static_assert(Ending::kRowBytes == 0 || (kRowsAStage >= 16 && S::kRows / kRowsAStage <= S::kStages), "a warp's rows lie in one stage");
 
   // ---- The producer: one thread.
 
@@ -113,6 +141,17 @@ struct TileBlock {
     for (int panel = 0; panel < S::kPanels; ++panel)
       copy_box(row_panel(i, panel), &a.x, ((begin + i) * S::kPanels + panel) * kPanelWidth, first_row, pipe.full[stage_of(i)]);
   }
+  __device__ void copy_bytes_of_rows(int pieces) const {
+    const auto* from = static_cast<const unsigned char*>(ending.row_bytes(first_output));
+    if (!from) return;
+    for (int row = first_row, i = pieces; row < min(rows, first_row + S::kRows); row += kRowsAStage, ++i) {
+      wait(pipe.empty[stage_of(i)], parity_of(i) ^ 1, a.fault);
+      const int bytes = min(kRowsAStage, rows - row) * Ending::kRowBytes;
+      arrive_expecting(pipe.full[stage_of(i)], bytes);
+      copy_bytes(stages + stage_of(i) * S::kPieceBytes, from + static_cast<int64_t>(row) * Ending::kRowBytes, bytes,
+                 pipe.full[stage_of(i)]);
+    }
+  }
   __device__ void produce() const {
     const int pieces = end - begin, early = min(S::kStages, pieces);
     const uint64_t policy = l2_policy(a.weight_use);
@@ -124,6 +163,7 @@ struct TileBlock {
       copy_weights(i, policy);
       copy_rows(i);
     }
+    if constexpr (Ending::kRowBytes > 0) copy_bytes_of_rows(pieces);
   }
 
   // ---- The consumers.
@@ -131,10 +171,19 @@ struct TileBlock {
   __device__ void release(int i) const {
     if (lane == 0) arrive(pipe.empty[stage_of(i)]);
   }
-  // Calls ending(sums, place) when all products are added.
-  template <class Ending>
-  __device__ void consume(const Ending& ending) const {
+  // What copy_bytes_of_rows() brings of the thread's first row; kRowBytes * 8 behind it lies its second.
+  __device__ const unsigned char* bytes_of_first_row(int pieces) const {
+    const int row = 16 * warp, i = pieces + row / kRowsAStage;
+    if (!ending.row_bytes(first_output) || first_row + row / kRowsAStage * kRowsAStage >= rows)
+      return stages;  // nothing comes, nobody reads
+    wait(pipe.full[stage_of(i)], parity_of(i), a.fault);
+    return stages + stage_of(i) * S::kPieceBytes + (row % kRowsAStage + lane / 4) * Ending::kRowBytes;
+  }
+  // Calls ending(sums, place, early, shared, bytes of the first row) when all products are added.
+  __device__ void consume() const {
     const int group = warp / 4, pieces = end - begin;
+    const TilePlaceOfSums place{first_row + 16 * warp + lane / 4, first_output, rows, static_cast<int>(blockIdx.z)};
+    const typename Ending::Early early = ending.begin(pipe.of_ending, place);
     float d[S::kOutputs / 2];
 #pragma unroll
     for (int i = 0; i < S::kOutputs / 2; ++i) d[i] = 0.0f;
@@ -157,7 +206,10 @@ struct TileBlock {
     }
     wait_products<0>();
     hold(d);
-    ending(d, TilePlaceOfSums{first_row + 16 * warp + lane / 4, first_output, rows, static_cast<int>(blockIdx.z)});
+    const unsigned char* of_row = nullptr;
+    if constexpr (Ending::kRowBytes > 0) of_row = bytes_of_first_row(pieces);
+    if constexpr (!std::is_empty_v<typename Ending::Shared>) meet(1, 32 * S::kConsumerWarps);
+    ending(d, place, early, pipe.of_ending, of_row);
   }
 };
 
@@ -166,7 +218,7 @@ __global__ void __launch_bounds__(S::kThreads)
     tile_product_kernel(const __grid_constant__ TileOperands a, const __grid_constant__ Ending ending) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ uint4 shared[];
-  __shared__ typename TileBlock<S>::Pipeline pipe;
+  __shared__ typename TileBlock<S, Ending>::Pipeline pipe;
   let_next_start();
   const int rows = *a.count;
   if (static_cast<int>(blockIdx.x) * S::kRows >= rows) return wait_for_previous();
@@ -177,9 +229,10 @@ __global__ void __launch_bounds__(S::kThreads)
     prefetch_map(&a.weight);
   }
   __syncthreads();
-  const TileBlock<S> block{a, pipe, (shared_address(shared) + kPanelAlignment - 1) / kPanelAlignment * kPanelAlignment, rows};
+  const uint32_t base = (shared_address(shared) + kPanelAlignment - 1) / kPanelAlignment * kPanelAlignment;
+  const TileBlock<S, Ending> block{a, ending, pipe, reinterpret_cast<unsigned char*>(shared) + (base - shared_address(shared)), base, rows};
   if (block.warp < S::kConsumerWarps)
-    block.consume(ending);
+    block.consume();
   else if (block.lane == 0)
     block.produce();
 #endif

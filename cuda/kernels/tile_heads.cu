@@ -25,7 +25,7 @@ __device__ inline uint32_t packed(float a, float b) {
 
 template <class KV, int kDh>
 struct StoreHeads {
-  static constexpr int kBlocks = kDh / 8, kHalf = kDh / 2;  // blocks of 8 columns, in which a thread holds 2
+  static constexpr int kBlocks = kDh / 8;  // of 8 columns, in which a thread holds 2
 
   QkvProduct p;  // of which the product itself is in registers
   __nv_bfloat16* q;
@@ -34,26 +34,55 @@ struct StoreHeads {
   const int32_t* slots;
   DeviceFault* fault;
 
+  static constexpr int kRowBytes = kDh * static_cast<int>(sizeof(float));  // the row's turns
+  __device__ const void* row_bytes(int first_output) const { return first_output / kDh < p.heads + p.kv_heads ? p.rope : nullptr; }
+  struct Shared {
+    float norms[2][kDh];  // of q and of k
+  };
+  struct Early {
+    int32_t slots[2];  // of the thread's rows; 0 where the step has none
+  };
+  __device__ Early begin(Shared& shared, const TilePlaceOfSums& place) const {
+    if (const int i = threadIdx.x; i < kDh) {
+      if (p.q_norm) shared.norms[0][i] = p.q_norm[i];
+      if (p.k_norm) shared.norms[1][i] = p.k_norm[i];
+    }
+    Early early;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) early.slots[h] = place.first_row + 8 * h < place.rows ? slots[place.first_row + 8 * h] : 0;
+    return early;
+  }
+
   template <int kSums>
-  __device__ void operator()(const float (&d)[kSums], const TilePlaceOfSums& place) const {
+  __device__ void operator()(const float (&d)[kSums], const TilePlaceOfSums& place, const Early& early, const Shared& shared,
+                             const unsigned char* turns) const {
+    // Not unrolled, the loop over rows is half the code, which each launch fetches anew; a tile of more sums has no registers for that.
+    constexpr int kUnrolledRows = kSums > 64 ? 2 : 1;
 #pragma unroll
     for (int head = 0; head < kSums / (4 * kBlocks); ++head) {
-#pragma unroll
+#pragma unroll kUnrolledRows
       for (int h = 0; h < 2; ++h) {
         float v[kBlocks][2];
 #pragma unroll
         for (int j = 0; j < kBlocks; ++j) {
-          const int i = 4 * (head * kBlocks + j) + 2 * h;
-          v[j][0] = d[i], v[j][1] = d[i + 1];
+          const int i = 4 * (head * kBlocks + j);
+          v[j][0] = h ? d[i + 2] : d[i], v[j][1] = h ? d[i + 3] : d[i + 1];
         }
-        finish(v, place.first_output / kDh + head, place.first_row + 8 * h, place.rows);
+        const Row row{place.first_row + 8 * h, h ? early.slots[1] : early.slots[0],
+                      reinterpret_cast<const float2*>(turns + 8 * h * kRowBytes) + 2 * (threadIdx.x % 4)};
+        finish(v, place.first_output / kDh + head, row, row.at < place.rows, shared);
       }
     }
   }
 
  private:
+  struct Row {
+    int at;
+    int32_t slot;
+    const float2* turns;  // of the thread's columns
+  };
   // A row's columns 8 j + 2 (lane % 4) and + 1 of one head. All lanes of a warp are here, also for rows that the step does not have.
-  __device__ void finish(float (&v)[kBlocks][2], int head, int row, int rows) const {
+  __device__ void finish(float (&v)[kBlocks][2], int head, const Row& row, bool present, const Shared& shared) const {
     const int column = 2 * (threadIdx.x % 4);
     const bool is_q = head < p.heads, is_v = head >= p.heads + p.kv_heads;
     if (head >= p.heads + 2 * p.kv_heads) return;
@@ -64,14 +93,13 @@ struct StoreHeads {
         v[j][0] += b.x, v[j][1] += b.y;
       }
     }
-    if (const float* norm = is_q ? p.q_norm : is_v ? nullptr : p.k_norm) normalize(v, norm + column);
-    if (!is_v) rotate(v, reinterpret_cast<const float2*>(p.rope) + static_cast<int64_t>(min(row, rows - 1)) * kHalf + column);
-    if (is_q) return store(v, q + (static_cast<int64_t>(row) * p.heads + head) * kDh, row < rows);
-    const int32_t slot = row < rows ? slots[row] : 0;
-    const bool inside = slot >= 0 && slot < static_cast<int64_t>(kv.chunks) * kv.chunk_tokens;
-    if (!inside) report_fault(fault, DeviceFault::bad_slot, row, slot);
+    if (!is_v && (is_q ? p.q_norm : p.k_norm)) normalize(v, shared.norms[is_q ? 0 : 1] + column);
+    if (!is_v) rotate(v, row.turns);
+    if (is_q) return store(v, q + (static_cast<int64_t>(row.at) * p.heads + head) * kDh, present);
+    const bool inside = row.slot >= 0 && row.slot < static_cast<int64_t>(kv.chunks) * kv.chunk_tokens;
+    if (!inside) report_fault(fault, DeviceFault::bad_slot, row.at, row.slot);
     const int kv_head = is_v ? head - p.heads - p.kv_heads : head - p.heads;
-    store(v, kv_row<KV>(kv, layer, slot / kv.chunk_tokens, kv_head, is_v, slot % kv.chunk_tokens), row < rows && inside);
+    store(v, kv_row<KV>(kv, layer, row.slot / kv.chunk_tokens, kv_head, is_v, row.slot % kv.chunk_tokens), present && inside);
   }
   __device__ void normalize(float (&v)[kBlocks][2], const float* norm) const {
     float squares = 0.0f;

@@ -17,13 +17,13 @@ namespace {
 constexpr int kMostRowsOfParts = 256;  // more rows take cuBLASLt, whose tiles are larger
 constexpr int kPiecesOfSplit = 2;      // a part of K has at least as many
 
-struct StoreParts {
+struct StoreParts : SumsAlone {
   float* out;
   int64_t stride, part_stride;
   int32_t outputs;
 
   template <int kSums>
-  __device__ void operator()(const float (&d)[kSums], const TilePlaceOfSums& place) const {
+  __device__ void operator()(const float (&d)[kSums], const TilePlaceOfSums& place, Early, const Shared&, const unsigned char*) const {
     const int first = place.first_output + 2 * (threadIdx.x % 4);
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
@@ -39,14 +39,14 @@ struct StoreParts {
   }
 };
 
-struct StoreGated {
+struct StoreGated : SumsAlone {
   __nv_bfloat16* out;
   const float* bias;
   GatedActivation activation;
   int32_t outputs;
 
   template <int kSums>
-  __device__ void operator()(float (&d)[kSums], const TilePlaceOfSums& place) const {
+  __device__ void operator()(float (&d)[kSums], const TilePlaceOfSums& place, Early, const Shared&, const unsigned char*) const {
     if (bias) add_bias(d, place.first_output);
     // Chosen here and not for each element, so that the elements' operations overlap.
     if (activation == GatedActivation::silu)
@@ -139,14 +139,14 @@ int tile_parts(const CudaContext& context, const MatrixView& weight, const Rows&
 
 void tile_product_parts(CudaContext& context, const Operand& x, const MatrixView& weight, float* out, int64_t out_stride, int parts,
                         const Rows& rows, const CudaSite& site) {
-  const StoreParts ending{out, out_stride, out_stride * rows.capacity, static_cast<int32_t>(weight.rows)};
+  const StoreParts ending{{}, out, out_stride, out_stride * rows.capacity, static_cast<int32_t>(weight.rows)};
   width_of_parts(rows) == 32 ? run_tile_product<Parts32>(context, x, weight, rows, parts, ending, site)
                              : run_tile_product<Parts64>(context, x, weight, rows, parts, ending, site);
 }
 
 void tile_product_gated(CudaContext& context, const Operand& x, const MatrixView& weight, const float* bias, GatedActivation activation,
                         void* out, const Rows& rows, const CudaSite& site) {
-  const StoreGated ending{static_cast<__nv_bfloat16*>(out), bias, activation, static_cast<int32_t>(weight.rows / 2)};
+  const StoreGated ending{{}, static_cast<__nv_bfloat16*>(out), bias, activation, static_cast<int32_t>(weight.rows / 2)};
   if (rows.capacity <= 64)
     run_tile_product<Gated64Rows>(context, x, weight, rows, 1, ending, site);
   else if (rows.capacity <= 128)
