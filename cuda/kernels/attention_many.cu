@@ -6,10 +6,11 @@
 // stages. Each stage has a warp that takes whole tiles (device/tile_attention.cuh) and leaves (m, l, o) of them in shared memory.
 // The last warp, the merger, adds tiles up to parts and parts to the unit's result, always in their order, and stores it. The parts of a
 // unit that is cut between blocks go to scratch; the block that is the last to count its parts in `arrivals` adds them in their order and
-// sets the counter back to zero. So a row's bits depend on its own sequence alone.
-// Where a half of a step is enqueued (halves.h), blocks are smaller, ask for K and V at a pace and let the next kernel start late.
-// K and V of earlier steps and the step's inputs are read before the kernels in front have ended (device/dependent.cuh); the tile that
-// holds the row's own position, and q, are not.
+// sets the counter back to zero (one that finds all others counted beforehand keeps its own parts). So a row's bits depend on its own
+// sequence alone.
+// Where a half of a step is enqueued (halves.h), blocks are smaller, ask for K and V at a pace and for few tiles at once, and let the next
+// kernel start late. K and V of earlier steps and the step's inputs are read before the kernels in front have ended (device/dependent.cuh);
+// the tile that holds the row's own position, and q, are not.
 //
 // Layouts: q, out [T, H, Dh] bf16; K, V as kv_cache.h says, bf16 or e4m3. Scratch: parts [blocks][kMaxParts] of o [group][Dh], then
 // (m, l) [group]. Shared memory: Shared below.
@@ -40,6 +41,9 @@ constexpr size_t kSharedLimit = 227 * 1024;
 // threads keep the compiler to 128.)
 constexpr size_t kSharedBeside = 113 * 1024;
 constexpr int kBoundsBeside = 512;
+// Tiles that are under way at once beside the other half: as many as keep memory busy. What is asked for beyond that only makes longer the
+// queue in which that half's products wait.
+constexpr int kUnderWayBeside = 2;
 constexpr int kMaxSequences = 4096;  // so that the table of tiles leaves room for the ring
 
 // Floats of a part's record: o [group][Dh], (m, l) [group].
@@ -50,7 +54,7 @@ struct ManyParameters {
   int32_t group;
   int32_t stages;  // of the ring, and warps that work on them
   int32_t sequence_capacity;
-  bool beside;   // the step's other half runs on the same multiprocessors
+  bool beside;   // the step's other half runs at the same time
   int32_t pace;  // clocks from one KB of K and V to the next: a little slower than memory goes, for that half's products; 0: none
   float* parts;
   int32_t* arrivals;
@@ -216,6 +220,9 @@ struct ManyBlock {
 
   __device__ void produce() const {
     const uint64_t policy = l2_policy(L2Use::no_more);
+    const int most = min(kUnderWayBeside, p.stages);
+    int arriving = 0, under_way = 0;  // the stage of the first tile that may be under way, and how many may be
+    uint32_t arriving_parity = 0, due = clock32();
     int stage = 0, early = 0;  // early: tiles asked for before the kernels in front have ended
     uint32_t parity = 1;
     bool waited = false;
@@ -225,7 +232,6 @@ struct ManyBlock {
       if (lane < early) copy_q(mine, lane, policy);
     };
     Copy next = describe(first + lane);
-    uint32_t due = clock32();
     for (int base = first; base < end; base += 32) {
       const Copy mine = next;
       const unsigned wholes = __ballot_sync(kAllLanes, mine.whole), newest = __ballot_sync(kAllLanes, mine.newest);
@@ -234,7 +240,14 @@ struct ManyBlock {
         if (i == 2) next = describe(base + 32 + lane);  // early: it reads tables in memory
         if (!waited && (i == p.stages || (newest >> i & 1))) wait_in_front(mine);
         wait_at_leisure(shared.empty[stage], parity, p.fault);
-        if (kBeside) due = wait_until(due);
+        if (kBeside) {
+          for (; waited && under_way >= most; --under_way) {
+            wait(shared.full[arriving], arriving_parity, p.fault);
+            if (++arriving == p.stages) arriving = 0, arriving_parity ^= 1;
+          }
+          ++under_way;
+          if (p.pace > 0) due = wait_until(due);
+        }
         if (wholes >> i & 1) {
           if (lane == i) {
             copy_whole(mine, stage, policy);
@@ -254,6 +267,7 @@ struct ManyBlock {
     // Not before: blocks of the next kernel would take room from the other half's while they wait for this one.
     if (kBeside) let_next_start();
   }
+
   __device__ static uint32_t clock32() { return static_cast<uint32_t>(clock()); }
   // Until a tile more may be asked for; returns when the next may be. What is late may catch up over a tile.
   __device__ uint32_t wait_until(uint32_t due) const {
@@ -303,11 +317,65 @@ template <class KV, int kDh, bool kBeside, int kVectors>
 struct Merger {
   using Sum = PartSum<kDh, kVectors>;
   static constexpr int kAtOnce = (kBeside ? 8 : 16) / kVectors;  // parts of a cut unit that are asked for at once
+  static constexpr bool kReadsAhead = kVectors <= 2;             // as registers allow
 
   const ManyBlock<KV, kDh, kBeside>& block;
   const ManyParameters& p = block.p;
   const Shared& shared = block.shared;
   const int lane = block.lane;
+
+  // A unit that may be cut between blocks, and the block's own parts of it, [first, past) of `count`.
+  struct CutUnit {
+    bool is_cut;
+    int first, past, count;
+    float* parts = nullptr;
+    int32_t* arrivals = nullptr;  // parts that have been counted
+
+    __device__ CutUnit(const Merger& m, const TilePlace& unit, int past_tile, int part)
+        : is_cut(unit.tile > 0 || past_tile < unit.tiles),
+          first(unit.tile / part),
+          past((past_tile + part - 1) / part),
+          count((unit.tiles + part - 1) / part) {
+      if (!is_cut) return;
+      const int number = m.block.line.cut_unit(unit, gridDim.x);
+      parts = m.p.parts + static_cast<int64_t>(number) * kMaxParts * m.shared.record;
+      arrivals = m.p.arrivals + number;
+    }
+    __device__ int others() const { return count - (past - first); }
+    __device__ bool others_have_arrived() const {
+      int32_t seen;
+      asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(seen) : "l"(arrivals) : "memory");
+      __syncwarp();
+      return __shfl_sync(kAllLanes, seen, 0) == others();
+    }
+  };
+  // Parts of a cut unit that are asked for at once: the first kAtOnce of `count`, or all.
+  struct Parts {
+    float4 o[kAtOnce][kVectors];
+    float2 ml[kAtOnce][kVectors];
+
+    __device__ __forceinline__ void load(const Merger& m, const float* parts, int count) {
+#pragma unroll
+      for (int part = 0; part < kAtOnce; ++part) {
+#pragma unroll
+        for (int i = 0; i < kVectors; ++i) {
+          if (part >= count || !m.has(i)) continue;
+          const float* from = parts + part * m.shared.record;
+          o[part][i] = __ldcg(reinterpret_cast<const float4*>(from) + i * 32 + m.lane);
+          ml[part][i] = __ldcg(reinterpret_cast<const float2*>(from + m.p.group * kDh) + Sum::head(i));
+        }
+      }
+    }
+    __device__ __forceinline__ void add_to(const Merger& m, Sum& all, int count) const {
+#pragma unroll
+      for (int part = 0; part < kAtOnce; ++part) {
+#pragma unroll
+        for (int i = 0; i < kVectors; ++i) {
+          if (part < count && m.has(i)) all.add(i, ml[part][i], o[part][i]);
+        }
+      }
+    }
+  };
 
   // Whether the lane has a vector i.
   __device__ bool has(int i) const { return i * 32 + lane < p.group * kDh / 4; }
@@ -320,10 +388,20 @@ struct Merger {
     for (TilePlace unit = block.line.find(first);; unit = block.line.next(unit)) {
       const int part = part_tiles(unit.tiles), past = min(unit.tiles, end - unit.begin);  // the end of the block's tiles of the unit
       const int row = block.a.in.query_offsets[unit.sequence];
-      const bool cut = unit.tile > 0 || past < unit.tiles;
-      float* parts = cut ? p.parts + static_cast<int64_t>(block.line.cut_unit(unit, gridDim.x)) * kMaxParts * shared.record : nullptr;
+      const CutUnit cut(*this, unit, past, part);
       Sum all, sum;
       all.clear();
+      // Nobody comes behind the block whose share ends here if all others have been: their parts are read beforehand, its own stay here.
+      const bool last = unit.tile == 0 && past < unit.tiles && cut.others_have_arrived();
+      int to_add = cut.is_cut ? 0 : cut.count;  // the first part that is to be read
+      Parts behind;
+      if (last) {
+        to_add = cut.past;
+        if constexpr (kReadsAhead) {
+          behind.load(*this, cut.parts + to_add * shared.record, cut.count - to_add);
+          to_add = min(to_add + kAtOnce, cut.count);
+        }
+      }
       for (int tile = unit.tile; tile < past;) {
         const int index = tile / part;
         sum.clear();
@@ -331,14 +409,24 @@ struct Merger {
           add_tile(sum, stage, parity);
           if (++stage == p.stages) stage = 0, parity ^= 1;
         }
-        if (cut) {
-          store_part(sum, parts + index * shared.record);
+        if (cut.is_cut && !last) {
+          store_part(sum, cut.parts + index * shared.record);
         } else {
 #pragma unroll
           for (int i = 0; i < kVectors; ++i) all.add(i, sum.ml[i], sum.o[i]);
         }
       }
-      if (!cut || gather(all, unit, past, part, parts)) store_row(all, row, unit.kv_head);
+      if (last) {
+        if constexpr (kReadsAhead) behind.add_to(*this, all, cut.count - cut.past);
+        if (lane == 0) *cut.arrivals = 0;
+      }
+      if (!cut.is_cut || last || arrive_last(cut)) {
+        for (; to_add < cut.count; to_add += kAtOnce) {
+          behind.load(*this, cut.parts + to_add * shared.record, cut.count - to_add);
+          behind.add_to(*this, all, cut.count - to_add);
+        }
+        store_row(all, row, unit.kv_head);
+      }
       if (unit.begin + past >= end) return;
     }
   }
@@ -364,41 +452,16 @@ struct Merger {
       if ((i * 32 + lane) % (kDh / 4) == 0) ml[Sum::head(i)] = part.ml[i];
     }
   }
-  // Counts the block's parts of a cut unit; the last block adds all of them and returns true.
-  __device__ bool gather(Sum& all, const TilePlace& unit, int past, int part, const float* parts) const {
-    const int count = (unit.tiles + part - 1) / part, mine = (past + part - 1) / part - unit.tile / part;
-    int32_t* arrivals = p.arrivals + block.line.cut_unit(unit, gridDim.x);
+  // Counts the block's parts of a cut unit; whether all are there then.
+  __device__ bool arrive_last(const CutUnit& cut) const {
     __threadfence();
     __syncwarp();
     int seen = 0;
-    if (lane == 0) seen = atomicAdd(arrivals, mine);
-    if (__shfl_sync(kAllLanes, seen, 0) + mine != count) return false;
+    if (lane == 0) seen = atomicAdd(cut.arrivals, cut.past - cut.first);
+    if (__shfl_sync(kAllLanes, seen, 0) != cut.others()) return false;
     __threadfence();
-    if (lane == 0) *arrivals = 0;
-    for (int from = 0; from < count; from += kAtOnce) add_parts(all, parts + from * shared.record, count - from);
+    if (lane == 0) *cut.arrivals = 0;
     return true;
-  }
-  // The first kAtOnce of `count` parts, or all.
-  __device__ void add_parts(Sum& all, const float* parts, int count) const {
-    float4 o[kAtOnce][kVectors];
-    float2 ml[kAtOnce][kVectors];
-#pragma unroll
-    for (int part = 0; part < kAtOnce; ++part) {
-#pragma unroll
-      for (int i = 0; i < kVectors; ++i) {
-        if (part >= count || !has(i)) continue;
-        const float* from = parts + part * shared.record;
-        o[part][i] = __ldcg(reinterpret_cast<const float4*>(from) + i * 32 + lane);
-        ml[part][i] = __ldcg(reinterpret_cast<const float2*>(from + p.group * kDh) + Sum::head(i));
-      }
-    }
-#pragma unroll
-    for (int part = 0; part < kAtOnce; ++part) {
-#pragma unroll
-      for (int i = 0; i < kVectors; ++i) {
-        if (part < count && has(i)) all.add(i, ml[part][i], o[part][i]);
-      }
-    }
   }
   __device__ void store_row(const Sum& sum, int row, int kv_head) const {
     uint2* to =
@@ -453,17 +516,18 @@ size_t attention_many_scratch(int multiprocessors, int32_t heads, int32_t kv_hea
 void attention_many(CudaContext& context, const AttentionParameters& a, const CudaSite& site) {
   const size_t bytes = attention_many_scratch(context.multiprocessors, a.heads, a.kv_heads, a.head_dim);
   require_contract(bytes <= context.scratch.attention_bytes, "reserve() was not called for this shape", site);
-  const bool beside = context.part != StepPart::whole;
+  const bool wide = a.kv.dtype == DType::bf16, beside = context.part != StepPart::whole;
+  // With e4m3 two tiles under way are half as many bytes and need no pace besides (docs/performance.md).
+  const int32_t pace = beside && wide ? context.copy_pace * 9 / 8 : 0;
   ManyParameters p{a,
                    a.heads / a.kv_heads,
                    0,
                    context.capacity.sequences,
                    beside,
-                   beside ? context.copy_pace * 9 / 8 : 0,
+                   pace,
                    context.scratch.attention,
                    context.scratch.arrivals,
                    context.fault};
-  const bool wide = a.kv.dtype == DType::bf16;
   if (a.head_dim == 128)
     wide ? launch_many<bf16, 128>(context, p, site) : launch_many<__nv_fp8_e4m3, 128>(context, p, site);
   else
