@@ -22,9 +22,11 @@ constexpr int kHalves = 2, kThreads = 256;
 constexpr CudaSite kSite{"step"};
 
 // Where halves gain (measured on an H100, docs/performance.md).
-constexpr int32_t kFewestRows = 65, kMostRows = 256;  // products of more rows have larger tiles, beside which no attention has room
-// Elements of K, of all sequences, in a layer: with less to read, attention is shorter than the other half's products.
-constexpr int64_t kLeastContext = int64_t{24} << 20;
+constexpr int32_t kFewestRows = 33, kMostRows = 256;  // products of more rows have larger tiles, beside which no attention has room
+// Elements of K, of all sequences, in a layer: with less to read, attention is shorter than the other half's products. Up to kFewRowsOfStep
+// rows a half's products take nearly as long as all rows', so that there must be more to read.
+constexpr int32_t kFewRowsOfStep = 64;
+constexpr int64_t kLeastContext = int64_t{24} << 20, kLeastContextOfFew = int64_t{64} << 20;
 // Of L2, that a layer's weights may take: the second half is to find them there.
 constexpr double kMostOfL2 = 0.75;
 
@@ -205,11 +207,13 @@ size_t layer_bytes(const Step& step) {
 }
 
 bool gains_in_halves(const CudaContext& context, const Step& step) {
-  if (rows_of(step.capacity) < kFewestRows) return false;
+  const int32_t rows = rows_of(step.capacity);
+  if (rows < kFewestRows) return false;
   const auto attention = std::find_if(step.ops.begin(), step.ops.end(), is_attention);
   if (attention == step.ops.end()) return false;
   const auto& args = std::get<AttentionArgs>(*attention);
-  return step.context_tokens * args.kv_heads * args.head_dim >= kLeastContext &&
+  const int64_t least = rows <= kFewRowsOfStep ? kLeastContextOfFew : kLeastContext;
+  return step.context_tokens * args.kv_heads * args.head_dim >= least &&
          static_cast<double>(layer_bytes(step)) <= kMostOfL2 * static_cast<double>(context.l2_bytes);
 }
 
