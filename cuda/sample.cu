@@ -7,9 +7,9 @@
 // Log-probabilities are those of the unmodified logits, their sum taken in double precision.
 // A row with a NaN or without a finite maximum is reported as a fault, its id is -1.
 // u has 23 bits, so the Gumbel term lies in [-2.812, 16.636]: what is more than kReach below the best cannot win and draws nothing.
-// A cluster of up to 8 blocks of 1,024 threads shares out a row to find its best id, and to draw where nothing modifies or filters the
-// logits. The rest is the first block's, in passes over the row: one for log-probabilities, two for a draw, four for each of top-k, top-p
-// and top-N. Bytes moved: V * 4 a pass, from the L2 cache after the first.
+// A cluster of up to 8 blocks of 1,024 threads shares out a row to find its best id, and to draw in the same pass where nothing modifies or
+// filters the logits. The rest is the first block's, in passes over the row: one for log-probabilities, two for a draw, four for each of
+// top-k, top-p and top-N. Bytes moved: V * 4 a pass, from the L2 cache after the first where they fit.
 #include "core/philox.h"
 #include "cuda/context.h"
 #include "cuda/device/cluster.cuh"
@@ -127,15 +127,89 @@ __device__ inline int load_word(const int* local, int rank) {
 __device__ inline Best best_of_block(const Best& local, int rank) {
   return {load_from_block(&local.value, rank), load_word(&local.id, rank)};
 }
+// What one pass over a row gives: its top and, where nothing modifies or filters the logits, the id that is drawn.
+struct RowPass {
+  RowTop top;
+  Best drawn;
+};
 // Of the whole row, known to every thread of the cluster.
-__device__ RowTop row_top(const Row& r, int allowed, int part, int parts) {
-  __shared__ RowTop shared;
-  const RowTop own = part_top(r, allowed, part, parts);
+__device__ RowPass joined(const RowPass& own, int parts) {
+  __shared__ RowPass shared;
   if (parts == 1) return own;
   if (threadIdx.x == 0) shared = own;
   cluster_barrier();
   const int rank = threadIdx.x % parts;  // a block a lane, so that their latencies overlap
-  return warp_top({load_from_block(&shared.value, rank), best_of_block(shared.allowed, rank), load_word(&shared.nan_id, rank)});
+  return {
+      warp_top({load_from_block(&shared.top.value, rank), best_of_block(shared.top.allowed, rank), load_word(&shared.top.nan_id, rank)}),
+      warp_best(best_of_block(shared.drawn, rank))};
+}
+
+// Calls f(i, logits[i .. i + 3]) for the thread's share of the row; ids beyond the row are -inf.
+template <class F>
+__device__ void for_each_four(const Row& r, F&& f, int part, int parts) {
+  constexpr int kAtOnce = 4;  // loads
+  const int groups = (r.vocab + 3) / 4, stride = parts * kThreads;
+  const auto load = [&](int group) {
+    if (r.vocab % 4 == 0) return reinterpret_cast<const float4*>(r.logits)[group];
+    const auto at = [&](int i) { return i < r.vocab ? r.logits[i] : -INFINITY; };
+    return make_float4(at(4 * group), at(4 * group + 1), at(4 * group + 2), at(4 * group + 3));
+  };
+  for (int first = part * kThreads + threadIdx.x; first < groups; first += kAtOnce * stride) {
+    float4 four[kAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      if (first + k * stride < groups) four[k] = load(first + k * stride);
+    }
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      if (first + k * stride >= groups) break;
+      const float v[4] = {four[k].x, four[k].y, four[k].z, four[k].w};
+      f(4 * (first + k * stride), v);
+    }
+  }
+}
+
+// part_top() and the draw in one pass. A noise that lifts v above what has been drawn, b, needs u > exp(-exp(v - b)), thus 1 - u < exp(v -
+// b): only where that holds, with room for rounding, are quotient and logarithms computed, a dozen times a row. inverse: of the
+// temperature, finite.
+__device__ RowPass part_top_and_draw(const Row& r, int allowed, float inverse, int part, int parts) {
+  constexpr float kMostNoise = 16.7f, kLog2e = 1.44269504f;
+  __shared__ volatile float drawn_so_far;  // by any thread of the block; a smaller one that overwrites a larger one lets more through
+  if (threadIdx.x == 0) drawn_so_far = -INFINITY;
+  __syncthreads();
+  RowTop top{-INFINITY, {-INFINITY, INT_MAX}, -1};
+  Best drawn{-INFINITY, INT_MAX};
+  const auto room = [](float v) { return fmaf(fabsf(v), 2e-6f, 0.01f); };
+  for_each_four(
+      r,
+      [&](int i, const float(&v)[4]) {
+        const float most = fmaxf(fmaxf(v[0], v[1]), fmaxf(v[2], v[3]));
+        if (isnan((v[0] + v[1]) + (v[2] + v[3]))) {  // also of both infinities
+#pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            if (isnan(v[e])) top.nan_id = i + e;
+          }
+        }
+        top.value = fmaxf(top.value, most);
+        if (most > top.allowed.value || top.allowed.id == INT_MAX) {
+#pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            if (i + e < allowed && (v[e] > top.allowed.value || top.allowed.id == INT_MAX)) top.allowed = {v[e], i + e};
+          }
+        }
+        const float so_far = drawn_so_far, hoped = most * inverse;
+        if (hoped + kMostNoise + room(hoped) < so_far) return;
+        const Philox4 block = philox4x32(r.spec.seed, (static_cast<uint64_t>(r.spec.position) << 32) | (i >> 2), r.spec.sequence);
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          const float roughly = v[e] * inverse, u = uniform_open(block.v[e]);
+          if (!(1.0f - u < exp2f(fmaf(roughly - so_far, kLog2e, 2.0f * room(roughly)))) || i + e >= allowed) continue;
+          drawn = BetterOf()(drawn, {v[e] / r.spec.temperature - logf(-logf(u)), i + e});
+          if (drawn.value > so_far) drawn_so_far = drawn.value;
+        }
+      },
+      part, parts);
+  return {block_top(top), block_best(drawn)};
 }
 
 __device__ double log_sum_exp(const Row& r, float top) {
@@ -244,42 +318,22 @@ __device__ Kept filter(const Row& r, float top, SelectShared& s) {
   return kept;
 }
 
-// The best of the block's share of ids after Gumbel noise, among those with keep(i, value); value(i): the tempered logit.
-template <class Value, class Keep>
-__device__ Best part_draw(const Row& r, int count, float top, Value value, Keep keep, int part, int parts) {
+// The best id after Gumbel noise of those that are kept; top: the largest of the scratch values, tempered.
+__device__ int draw(const Row& r, const Kept& kept, float top) {
   Best best{-INFINITY, INT_MAX};
   const BetterOf better;
-  for (int first = (part * kThreads + threadIdx.x) * 4; first < count; first += parts * kThreads * 4) {
+  for (int first = threadIdx.x * 4; first < r.vocab; first += kThreads * 4) {
     Philox4 block{};
     bool drawn = false;  // four neighbouring ids share a block of random numbers
-    for (int i = first; i < min(first + 4, count); ++i) {
-      const float v = value(i);
-      if (v < top - kReach || !keep(i, v)) continue;
+    for (int i = first; i < min(first + 4, r.vocab); ++i) {
+      const float v = tempered(r, i);
+      if (v < top - kReach || !holds(kept, ordered_bits(v), i) || (v != top && expf(v - top) < kept.minimum_weight)) continue;
       if (!drawn) block = philox4x32(r.spec.seed, (static_cast<uint64_t>(r.spec.position) << 32) | (i >> 2), r.spec.sequence);
       drawn = true;
       best = better(best, {v - logf(-logf(uniform_open(block.v[i & 3]))), i});
     }
   }
-  return block_best(best);
-}
-__device__ int draw(const Row& r, const Kept& kept, float top) {
-  const auto keep = [&](int i, float v) { return holds(kept, ordered_bits(v), i) && (v == top || !(expf(v - top) < kept.minimum_weight)); };
-  return part_draw(
-             r, r.vocab, top, [&](int i) { return tempered(r, i); }, keep, 0, 1)
-      .id;
-}
-// By the whole cluster, from logits that nothing modifies or filters.
-__device__ int draw_plain(const Row& r, int allowed, float top, int part, int parts) {
-  __shared__ Best shared;
-  const auto value = [&](int i) { return r.logits[i] / r.spec.temperature; };
-  Best best = part_draw(
-      r, allowed, top, value, [](int, float) { return true; }, part, parts);
-  if (parts == 1) return best.id;
-  if (threadIdx.x == 0) shared = best;
-  cluster_barrier();
-  const BetterOf better;
-  for (int i = 0; i < parts; ++i) best = better(best, best_of_block(shared, i));
-  return best.id;
+  return block_best(best).id;
 }
 
 __device__ Best greedy(const float* values, int count) {
@@ -319,16 +373,19 @@ __global__ void __launch_bounds__(kThreads)
   const Row r{a.logits + base, scratch + base, a.vocab, in.sampling[row]};
   const SamplingSpec& spec = r.spec;
   const int allowed = spec.allowed_vocab > 0 ? min(spec.allowed_vocab, r.vocab) : r.vocab;
+  // Nothing modifies or filters the logits.
+  const float inverse = 1.0f / spec.temperature;
+  const bool plain =
+      spec.target < 0 && spec.temperature > 0.0f && isfinite(inverse) && !is_filtered(spec, r.vocab) && !is_modified(in, row);
   wait_for_previous();
   if (!present || (drawn && *drawn != 0)) return;
-  const RowTop top = row_top(r, allowed, part, parts);
+  const RowPass own =
+      plain ? part_top_and_draw(r, allowed, inverse, part, parts) : RowPass{part_top(r, allowed, part, parts), {-INFINITY, INT_MAX}};
+  const RowPass pass = joined(own, parts);
+  const RowTop& top = pass.top;
   const bool broken = top.nan_id >= 0 || isinf(top.value);
-
-  const float tempered_top = top.allowed.value / spec.temperature;
-  const bool plain = !broken && spec.target < 0 && spec.temperature > 0.0f && isfinite(tempered_top) && !is_filtered(spec, r.vocab) &&
-                     !is_modified(in, row);
   int id = broken ? -1 : spec.target;
-  if (plain) id = draw_plain(r, allowed, tempered_top, part, parts);
+  if (plain && !broken && isfinite(top.allowed.value / spec.temperature)) id = pass.drawn.id;
   if (parts > 1) cluster_barrier();  // a block's shared memory lasts until it has been read
   if (part > 0) return;
 
