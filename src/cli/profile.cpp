@@ -28,6 +28,7 @@ Steps     -p, --n-prompt N,...    prefill steps of N tokens, all in one step (de
           -n, --n-gen 0|1         0: no decode steps (default 1)
           -b, --batch-size N      sequences in the decode steps (default 1)
           -r, --repetitions N     (default 20)    -s, --seed N   of the tokens, which are random
+          --temperature F (0)     of the draw that ends a step; 0: greedy
 Device    --device auto|cpu|cuda|cuda:N    --list-devices    -t, --threads N
           --kv-cache-dtype auto|float32|float16|bfloat16|fp8    --kv-cache-memory SIZE (2G)
           --gpu-memory-utilization F   what may be taken of a GPU's memory (default 0.9)
@@ -57,6 +58,7 @@ struct Options {
   std::string prompts = "512", depths = "0", format = "md";
   int32_t generate = 1, batch = 1, repetitions = 20;
   uint64_t seed = 0;
+  double temperature = 0;
   double read_bandwidth = 0;  // GB/s; 0 = measure
 
   void add_to(Flags& flags) {
@@ -67,6 +69,7 @@ struct Options {
     flags.value("-b,--batch-size", batch).in_range(1, 4096);
     flags.value("-r,--repetitions", repetitions).in_range(1, 100000);
     flags.value("-s,--seed", seed);
+    flags.value("--temperature,--temp", temperature).not_negative();
     device.add_to(flags);
     memory.add_to(flags);
     flags.value("--read-bandwidth", read_bandwidth).positive();
@@ -93,10 +96,14 @@ std::vector<ProfiledStep> steps_of(const Options& options) {
 // Batches for steps of a loaded model; sequence i keeps the i-th part of the KV cache.
 class Batches {
  public:
-  Batches(const LoadedModel& loaded, uint64_t seed)
-      : executor_(*loaded.executor), vocab_(loaded.model.config.vocab), seed_(seed), rows_(loaded.limits.tokens) {}
+  Batches(const LoadedModel& loaded, uint64_t seed, float temperature)
+      : executor_(*loaded.executor),
+        vocab_(loaded.model.config.vocab),
+        seed_(seed),
+        temperature_(temperature),
+        rows_(loaded.limits.tokens) {}
 
-  // `count` tokens of every sequence from `position` on, with a greedy token drawn from each one's last row.
+  // `count` tokens of every sequence from `position` on, with a token drawn from each one's last row.
   Batch of(int32_t sequences, int32_t position, int32_t count) const {
     const int32_t chunk_tokens = executor_.options().chunk_tokens, each = executor_.options().kv_chunks / sequences;
     Batch batch;
@@ -106,7 +113,12 @@ class Batches {
       BOLIDE_CHECK(chunks.size() <= static_cast<size_t>(each));
       const auto tokens = random_tokens(count, vocab_, seed_, static_cast<uint64_t>(s), static_cast<uint32_t>(position));
       const int32_t first = batch.add_sequence(tokens, position, chunks, chunk_tokens);
-      batch.add_logits(first + count - 1, SamplingSpec{}, {}, {});
+      SamplingSpec spec;
+      spec.temperature = temperature_;
+      spec.seed = seed_;
+      spec.sequence = static_cast<uint64_t>(s);
+      spec.position = static_cast<uint32_t>(position + count);
+      batch.add_logits(first + count - 1, spec, {}, {});
     }
     return batch;
   }
@@ -124,6 +136,7 @@ class Batches {
   Executor& executor_;
   int32_t vocab_;
   uint64_t seed_;
+  float temperature_;
   int32_t rows_;
 };
 
@@ -165,7 +178,8 @@ void profile_steps(const Options& options, std::vector<ProfiledStep> steps, cons
   for (const std::string& note : loaded.info.notes) log_debug("{}", note);
   require_room(loaded, wanted);
   Backend& backend = *loaded.device.backend;
-  ProfileContext context{options.model.name(), command_text("profile", arguments), utc_now(), loaded.info, options.repetitions, 0};
+  ProfileContext context{
+      options.model.name(), command_text("profile", arguments), utc_now(), loaded.info, options.repetitions, options.temperature, 0};
   if (loaded.info.device.id == "cpu")
     context.threads = options.device.request.threads > 0 ? options.device.request.threads : default_threads().threads;
 
@@ -173,7 +187,7 @@ void profile_steps(const Options& options, std::vector<ProfiledStep> steps, cons
     progress.show("measuring the read bandwidth");
     return options.read_bandwidth > 0 ? options.read_bandwidth * 1e9 : backend.measure_read_bandwidth();
   };
-  const Batches batches(loaded, options.seed);
+  const Batches batches(loaded, options.seed, static_cast<float>(options.temperature));
   double before = read_bandwidth();
   bool first = true;
   for (ProfiledStep& step : steps) {

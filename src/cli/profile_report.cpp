@@ -83,8 +83,9 @@ std::string ProfiledStep::label() const {
 
 std::string profile_table(const ProfileContext& context, const ProfiledStep& step) {
   const StepProfile& p = step.profile;
-  std::string text =
-      fmt::format("{}, {}, {}: median of {}\n\n", step.label(), context.model, context.info.device.name, context.repetitions);
+  std::string text = fmt::format("{}{}, {}, {}: median of {}\n\n", step.label(),
+                                 context.temperature > 0 ? fmt::format(", drawn at temperature {}", context.temperature) : "",
+                                 context.model, context.info.device.name, context.repetitions);
   text +=
       "| op | calls | kernels | median µs | µs a step | share | MB a step | GB/s | of read bw | GFLOP/s |\n"
       "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n";
@@ -139,6 +140,7 @@ Json profile_record(const ProfileContext& context, const ProfiledStep& step) {
               {"device_name", context.info.device.name},
               {"n_threads", context.threads > 0 ? Json(context.threads) : Json()},
               {"repetitions", context.repetitions},
+              {"temperature", context.temperature},
               {"step_us", 1e6 * p.step_seconds},
               {"ops_us", 1e6 * p.ops_seconds},
               {"kernels", p.kernels > 0 ? Json(p.kernels) : Json()},

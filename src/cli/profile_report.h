@@ -24,6 +24,7 @@ struct ProfileContext {
   std::string model, command_line, started;
   const EngineInfo& info;
   int32_t repetitions = 0;
+  double temperature = 0;  // of the draw; 0: greedy
   int threads = 0;  // 0: not a CPU
 };
 

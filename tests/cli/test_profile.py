@@ -50,6 +50,15 @@ class Profile(CliCase):
         checkpoint.write_json(self.folder, "shape.json", checkpoint.config_json())
         self.ok("profile", "--random-weights", self.path("shape.json"), "--device", "cpu", "-p", "4", "-r", "1")
 
+    def test_temperature(self):
+        table = self.profile("-p", "0", "--temperature", "0.5").stdout.decode()
+        self.assertIn("decode of 1 sequence at depth 0, drawn at temperature 0.5, ", table)
+        row, = json.loads(self.profile("-p", "0", "-b", "3", "--temperature", "0.5", "-o", "json").stdout)
+        self.assertEqual((row["temperature"], row["rows"]), (0.5, 3))
+        greedy, = json.loads(self.profile("-p", "0", "-o", "json").stdout)
+        self.assertEqual(greedy["temperature"], 0)
+        self.fails(2, "profile", "-m", self.model, "--temperature", "-1", says="--temperature")
+
     def test_mistakes(self):
         self.fails(2, "profile", "-m", self.model, "-p", "0", "-n", "0", says="nothing to profile")
         self.fails(2, "profile", "-m", self.model, "-p", "65537", says="--n-prompt 65537")
