@@ -112,9 +112,10 @@ struct TileBlock {
   __device__ uint32_t weight_panel(int i, int panel) const {
     return base + stage_of(i) * S::kPieceBytes + S::kPanels * S::kRowPanelBytes + panel * S::kWeightPanelBytes;
   }
-  // The rows' bytes that the ending wants follow the last piece in the ring: kRowsAStage of them in each of the next stages.
+  // The rows' bytes that the ending wants follow the last piece in the ring: kRowsAStage of them in each of the next stages. The last
+  // piece's own stage is never released and must not be among these.
   static constexpr int kRowsAStage = Ending::kRowBytes ? floor_to_power_of_two(S::kPieceBytes / Ending::kRowBytes, S::kRows) : S::kRows;
-  static_assert(Ending::kRowBytes == 0 || (kRowsAStage >= 16 && S::kRows / kRowsAStage <= S::kStages), "a warp's rows lie in one stage");
+  static_assert(Ending::kRowBytes == 0 || (kRowsAStage >= 16 && S::kRows / kRowsAStage < S::kStages), "a warp's rows lie in one stage");
 
   // ---- The producer: one thread.
 
